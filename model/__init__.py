@@ -1,0 +1,1 @@
+"""MimicMotion in PyTorch: poses, guidance, networks, sampling. Knows nothing of Ray, jobs or storage layout."""
