@@ -1,0 +1,241 @@
+"""Weights: an SVD folder in diffusers layout plus a MimicMotion checkpoint, loaded strictly.
+
+The released checkpoint is one flat dict, ``unet.*`` and ``pose_net.*``, in half precision; the VAE, the image encoder
+and all configurations come from the SVD folder. Every tensor must be there, none may be left over, and all must fit:
+the released loader accepts anything and runs on random weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from model.artifacts import ArtifactError, exists, fetch, join, sha256
+from model.posenet import PoseNet
+from model.unet import PoseUNet
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class CheckpointError(ValueError):
+    """Weights that cannot be used, with the file and the tensors that do not fit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """All that runs: on one device, in one dtype, in evaluation mode. ``digest`` identifies the weights."""
+
+    unet: PoseUNet
+    pose_net: PoseNet
+    vae: AutoencoderKLTemporalDecoder
+    image_encoder: CLIPVisionModelWithProjection
+    sigma_min: float
+    sigma_max: float
+    digest: str
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+    def to(self, device: str, dtype: torch.dtype) -> Networks:
+        """The same networks elsewhere, in another precision (moved in place)."""
+        for network in (self.unet, self.pose_net, self.vae, self.image_encoder):
+            # diffusers' own `to` warns, of a list of float32 modules that is empty here.
+            nn.Module.to(network, device=device, dtype=dtype).eval().requires_grad_(False)
+        return self
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """Where the parts lie, as local paths: fetched, not yet read."""
+
+    unet_config: Path
+    vae_config: Path
+    vae: Path
+    image_encoder_config: Path
+    image_encoder: Path
+    scheduler_config: Path
+    checkpoint: Path
+
+    def digest(self) -> str:
+        """SHA-256 over the contents of all of them."""
+        return hashlib.sha256(" ".join(sha256(path) for path in vars(self).values()).encode()).hexdigest()
+
+
+def fetch_weights(base: str, checkpoint: str) -> WeightFiles:
+    """The files of an SVD folder and of a checkpoint, by path or URI, brought here if they are elsewhere.
+
+    Half-precision variants are taken before full ones, as released. Raises ``ArtifactError`` naming what is missing.
+    """
+
+    def weights(folder: str, stem: str) -> Path:
+        names = [f"{stem}.fp16.safetensors", f"{stem}.safetensors"]
+        for name in names:
+            if exists(uri := join(join(base, folder), name)):
+                return fetch(uri)
+        raise ArtifactError(f"{join(base, folder)}: neither {names[0]} nor {names[1]} is there; is it an SVD folder?")
+
+    return WeightFiles(
+        unet_config=fetch(join(base, "unet/config.json")),
+        vae_config=fetch(join(base, "vae/config.json")),
+        vae=weights("vae", "diffusion_pytorch_model"),
+        image_encoder_config=fetch(join(base, "image_encoder/config.json")),
+        image_encoder=weights("image_encoder", "model"),
+        scheduler_config=fetch(join(base, "scheduler/scheduler_config.json")),
+        checkpoint=fetch(checkpoint),
+    )
+
+
+def load_networks(files: WeightFiles, device: str = "cpu", dtype: str = "float32") -> Networks:
+    """Read the weights and put them on ``device`` in ``dtype`` (a key of ``DTYPES``).
+
+    Raises ``CheckpointError`` when a file is not what it should be or a tensor is missing, surplus or misshapen, and
+    ``ValueError`` for an unknown dtype.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
+    unet = build_unet(read_config(files.unet_config))
+    pose_net = build_pose_net(unet.config["block_out_channels"][0])
+    vae = build_vae(read_config(files.vae_config))
+    image_encoder = build_image_encoder(read_config(files.image_encoder_config))
+    scheduler = read_config(files.scheduler_config)
+    if scheduler.get("prediction_type") != "v_prediction":
+        raise CheckpointError(
+            f"{files.scheduler_config}: prediction_type is {scheduler.get('prediction_type')!r}, expected 'v_prediction'"
+        )
+
+    both = read_tensors(files.checkpoint)
+    strangers = [name for name in both if not name.startswith(("unet.", "pose_net."))]
+    if strangers:
+        raise CheckpointError(
+            f"{files.checkpoint}: not a MimicMotion checkpoint: surplus {_named(strangers)}; "
+            "expected tensors under unet. and pose_net. only"
+        )
+    for prefix, network in (("unet.", unet), ("pose_net.", pose_net)):
+        part = {name.removeprefix(prefix): tensor for name, tensor in both.items() if name.startswith(prefix)}
+        load_strict(network, part, f"{files.checkpoint} ({prefix}*)")
+    load_strict(vae, read_tensors(files.vae), str(files.vae))
+    load_strict(image_encoder, read_tensors(files.image_encoder), str(files.image_encoder))
+
+    networks = Networks(
+        unet,
+        pose_net,
+        vae,
+        image_encoder,
+        sigma_min=float(scheduler.get("sigma_min") or 0.002),
+        sigma_max=float(scheduler.get("sigma_max") or 700.0),
+        digest=files.digest(),
+    )
+    return networks.to(device, DTYPES[dtype])
+
+
+def save_checkpoint(unet: PoseUNet, pose_net: PoseNet, path: Path) -> None:
+    """Write UNet and PoseNet as one safetensors file with the released names, in half precision as released."""
+    tensors = {f"unet.{name}": tensor for name, tensor in unet.state_dict().items()}
+    tensors |= {f"pose_net.{name}": tensor for name, tensor in pose_net.state_dict().items()}
+    save_file({name: tensor.half().contiguous().cpu() for name, tensor in tensors.items()}, path)
+
+
+def build_unet(config: dict[str, Any]) -> PoseUNet:
+    """The UNet of a diffusers configuration, without memory for its weights."""
+    return _on_meta(lambda: PoseUNet.from_config(config))
+
+
+def build_pose_net(out_channels: int) -> PoseNet:
+    """A PoseNet without memory for its weights."""
+    return _on_meta(lambda: PoseNet(out_channels))
+
+
+def build_vae(config: dict[str, Any]) -> AutoencoderKLTemporalDecoder:
+    """The VAE of a diffusers configuration, without memory for its weights."""
+    return _on_meta(lambda: AutoencoderKLTemporalDecoder.from_config(config))
+
+
+def build_image_encoder(config: dict[str, Any]) -> CLIPVisionModelWithProjection:
+    """The image encoder of a transformers configuration, without memory for its weights."""
+    return _on_meta(lambda: CLIPVisionModelWithProjection(CLIPVisionConfig(**config)))
+
+
+def _on_meta(build: Callable[[], Any]) -> Any:
+    with torch.device("meta"):
+        return build()
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises ``CheckpointError`` when the file is something else."""
+    try:
+        config = json.loads(path.read_text())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: not a JSON file ({error})") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path}: a JSON object was expected, found a {type(config).__name__}")
+    return config
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """A flat dict of tensors from safetensors, or from a ``.pth`` read with ``weights_only``: no code is run.
+
+    Raises ``CheckpointError`` when the file holds anything else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as weights ({error})") from error
+    except Exception as error:  # pickle's own errors, when the file asks for more than tensors
+        raise CheckpointError(f"{path}: refused, it holds more than tensors ({type(error).__name__})") from error
+    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        raise CheckpointError(f"{path}: a flat dict of tensors was expected")
+    return tensors
+
+
+def load_strict(network: nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> None:
+    """Put ``tensors`` into ``network`` (built on the meta device), or say which do not fit.
+
+    Raises ``CheckpointError`` naming ``source`` and the missing, surplus and misshapen tensors.
+    """
+    expected = network.state_dict()
+    # An old transformers wrote this buffer, a plain arange, into every CLIP file.
+    tensors = {name: t for name, t in tensors.items() if name in expected or not name.endswith(".position_ids")}
+    faults = []
+    if missing := [name for name in expected if name not in tensors]:
+        faults.append(f"missing {_named(missing)}")
+    if surplus := [name for name in tensors if name not in expected]:
+        faults.append(f"surplus {_named(surplus)}")
+    misshapen = [
+        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    if misshapen:
+        faults.append(f"misshapen {_named(misshapen)}")
+    if faults:
+        raise CheckpointError(f"{source}: {'; '.join(faults)}")
+    network.load_state_dict(tensors, assign=True)
+    for name, buffer in network.named_buffers():
+        if buffer.is_meta:
+            # Not in any file: CLIP's position ids, an arange.
+            owner, _, leaf = name.rpartition(".")
+            network.get_submodule(owner).register_buffer(
+                leaf, torch.arange(buffer.shape[-1]).expand(buffer.shape), persistent=False
+            )
+
+
+def _named(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,67 @@
+"""The network inside the package: small, of the released architecture, for demos and tests on any machine.
+
+Its weights are random, drawn from a fixed seed, so that every machine has the same. What it makes is noise; everything
+around it is real.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from model.checkpoint import DTYPES, Networks
+from model.posenet import PoseNet
+from model.unet import PoseUNet
+
+SEED = 20240628
+
+UNET: dict[str, Any] = {
+    "in_channels": 8,
+    "out_channels": 4,
+    "block_out_channels": [32, 32, 64, 64],
+    "layers_per_block": 1,
+    "num_attention_heads": [2, 2, 4, 4],
+    "cross_attention_dim": 32,
+    "addition_time_embed_dim": 32,
+    "projection_class_embeddings_input_dim": 96,
+}
+VAE: dict[str, Any] = {
+    "block_out_channels": [32, 32, 32, 32],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "layers_per_block": 1,
+    "latent_channels": 4,
+    "scaling_factor": 0.18215,
+}
+IMAGE_ENCODER: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "patch_size": 28,
+    "projection_dim": 32,
+}
+
+
+def digest() -> str:
+    """What identifies the embedded weights: their seed and the configurations."""
+    return hashlib.sha256(json.dumps([SEED, UNET, VAE, IMAGE_ENCODER]).encode()).hexdigest()
+
+
+def embedded_networks(device: str = "cpu", dtype: str = "float32") -> Networks:
+    """Build the embedded networks. Raises ``ValueError`` for an unknown dtype."""
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        unet = PoseUNet(**UNET)
+        pose_net = PoseNet(UNET["block_out_channels"][0])
+        # A fresh PoseNet adds nothing; here the poses should be seen to reach the network.
+        torch.nn.init.normal_(pose_net.final_proj.weight, 0.0, 0.1)
+        vae = AutoencoderKLTemporalDecoder(**VAE)
+        image_encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**IMAGE_ENCODER))
+    return Networks(unet, pose_net, vae, image_encoder, 0.002, 700.0, digest()).to(device, DTYPES[dtype])

@@ -1,0 +1,110 @@
+"""How overlapping windows become one video: every step, each frame's prediction is a weighted sum over its windows.
+
+A strategy is a pure function from lengths to windows and weights; the weights of every frame sum to 1. Fusion acts on
+the network's output. The Euler step is linear in it, so blending the next latents instead would be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from model.windows import Windows, balanced_windows, released_windows
+
+
+@dataclass(frozen=True)
+class FusionPlan:
+    """``windows[i]`` are the frames of window i, ``weights[i]`` (len(windows[i]),) float64 their shares."""
+
+    frames: int
+    windows: Windows
+    weights: tuple[np.ndarray, ...]
+
+
+def progressive(frames: int, window: int, overlap: int) -> FusionPlan:
+    """Progressive latent fusion (paper 3.4, algorithm 1), between neighbours that share C = ``overlap`` frames.
+
+    z_i^j <- j L z_i^j + (1 - j L) z_{i-1}^{N-C+j},  L = 1 / (C + 1),  j = 1..C: the later window comes in evenly.
+    Where more than two windows meet (C above half a window), the rule is applied window after window, as written.
+    """
+    windows = balanced_windows(frames, window, overlap)
+    share = np.zeros((len(windows), frames))
+    for index, members in enumerate(windows):
+        driving = np.array(members[1:], dtype=int)
+        arriving = np.ones(len(driving))
+        if index > 0:
+            arriving[:overlap] = np.arange(1, overlap + 1) / (overlap + 1)
+        share[:, driving] *= 1 - arriving
+        share[index, driving] = arriving
+    return _plan(frames, windows, share)
+
+
+def released(frames: int, window: int, overlap: int) -> FusionPlan:
+    """The released code's rule: a triangle over each window, divided by the sum over all windows that hold the frame.
+
+    w_k = min((k + 1/2) 2/T, 2 - (k + 1/2) 2/T) for position k of a window of T frames, the reference frame at k = 0.
+    """
+    windows = released_windows(frames, window, overlap)
+    share = np.zeros((len(windows), frames))
+    for index, members in enumerate(windows):
+        share[index, list(members)] = triangle(len(members))
+    return _plan(frames, windows, share)
+
+
+def mean(frames: int, window: int, overlap: int) -> FusionPlan:
+    """Plain average over the windows that hold the frame (MultiDiffusion, Bar-Tal et al. 2023, equation 5)."""
+    windows = balanced_windows(frames, window, overlap)
+    share = np.zeros((len(windows), frames))
+    for index, members in enumerate(windows):
+        share[index, list(members)] = 1.0
+    return _plan(frames, windows, share)
+
+
+def none(frames: int, window: int, overlap: int) -> FusionPlan:
+    """No fusion: windows side by side, each driving frame in one of them; ``overlap`` is not used."""
+    return mean(frames, window, 0)
+
+
+FUSIONS: dict[str, Callable[[int, int, int], FusionPlan]] = {
+    "progressive": progressive,
+    "released": released,
+    "mean": mean,
+    "none": none,
+}
+
+
+def triangle(length: int) -> np.ndarray:
+    """Weight of each position of a window of ``length`` frames, (length,) float64, before normalisation."""
+    rising = (np.arange(length) + 0.5) * 2 / length
+    return np.minimum(rising, 2 - rising)
+
+
+def _plan(frames: int, windows: Windows, share: np.ndarray) -> FusionPlan:
+    # The reference frame sits in every window at the same place, so it has the same weight everywhere.
+    share[:, 0] = 1.0
+    share = share / share.sum(axis=0)
+    return FusionPlan(frames, windows, tuple(share[i, list(members)] for i, members in enumerate(windows)))
+
+
+class Fuser:
+    """Adds the windows' predictions up into one, (F, C, h, w); call ``add`` in the order of the windows.
+
+    Sums in ``dtype`` and in the order of the calls, so the result depends on the order alone and not on who computed
+    the parts.
+    """
+
+    def __init__(self, plan: FusionPlan, like: torch.Tensor, dtype: torch.dtype) -> None:
+        self._plan = plan
+        self._sum = torch.zeros((plan.frames, *like.shape[1:]), dtype=dtype, device=like.device)
+
+    def add(self, window: int, prediction: torch.Tensor) -> None:
+        """``prediction`` (L, C, h, w) of the frames ``plan.windows[window]``."""
+        weight = torch.as_tensor(self._plan.weights[window], dtype=self._sum.dtype, device=self._sum.device)
+        index = torch.as_tensor(self._plan.windows[window], device=self._sum.device)
+        self._sum[index] += weight.view(-1, 1, 1, 1) * prediction.to(self._sum.dtype)
+
+    def result(self) -> torch.Tensor:
+        return self._sum
