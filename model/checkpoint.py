@@ -115,9 +115,8 @@ def load_networks(files: WeightFiles, device: str = "cpu", dtype: str = "float32
     image_encoder = build_image_encoder(read_config(files.image_encoder_config))
     scheduler = read_config(files.scheduler_config)
     if scheduler.get("prediction_type") != "v_prediction":
-        raise CheckpointError(
-            f"{files.scheduler_config}: prediction_type is {scheduler.get('prediction_type')!r}, expected 'v_prediction'"
-        )
+        found = scheduler.get("prediction_type")
+        raise CheckpointError(f"{files.scheduler_config}: prediction_type is {found!r}, expected 'v_prediction'")
 
     both = read_tensors(files.checkpoint)
     strangers = [name for name in both if not name.startswith(("unet.", "pose_net."))]

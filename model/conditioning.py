@@ -53,7 +53,10 @@ class CoverFit:
 
     @staticmethod
     def of(height: int, width: int, target_height: int, target_width: int) -> CoverFit:
-        """The smallest scaling of ``height`` x ``width`` that covers the target, cropped at its centre (as released)."""
+        """The smallest scaling of a ``height`` x ``width`` picture that covers the target, cropped at its centre.
+
+        As released, rounding included.
+        """
         if target_height / target_width < height / width:
             scaled = (math.ceil(target_width * height / width), target_width)
         else:
@@ -68,13 +71,19 @@ class CoverFit:
         scaled = F.interpolate(
             pixels, (self.scaled_height, self.scaled_width), mode="bilinear", align_corners=False, antialias=antialias
         )
-        scaled = scaled.round().clamp(0, 255).to(torch.uint8)[0].permute(1, 2, 0).numpy()
-        return np.ascontiguousarray(scaled[self.top : self.top + self.height, self.left : self.left + self.width])
+        levels = scaled.round().clamp(0, 255).to(torch.uint8)[0].permute(1, 2, 0).numpy()
+        return np.ascontiguousarray(levels[self.top : self.top + self.height, self.left : self.left + self.width])
 
     def points(self, points: np.ndarray, height: int, width: int) -> np.ndarray:
         """(..., 2) pixel coordinates of the ``height`` x ``width`` picture, carried along with it."""
-        scale = np.array([self.scaled_width / width, self.scaled_height / height], np.float32)
-        return (points * scale - np.array([self.left, self.top], np.float32)).astype(np.float32)
+        return points * self._scale(height, width) - np.array([self.left, self.top], np.float32)
+
+    def points_back(self, points: np.ndarray, height: int, width: int) -> np.ndarray:
+        """(..., 2) pixel coordinates of the fitted picture, back in the ``height`` x ``width`` one."""
+        return (points + np.array([self.left, self.top], np.float32)) / self._scale(height, width)
+
+    def _scale(self, height: int, width: int) -> np.ndarray:
+        return np.array([self.scaled_width / width, self.scaled_height / height], np.float32)
 
 
 def truncate_like_released(image: np.ndarray, half: bool) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -85,7 +86,7 @@ def denoise(
     every step, ``on_window(step, window, unconditional, conditional)`` after every window.
     """
     levels = sigmas.tolist()
-    for step, (sigma, sigma_next) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+    for step, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
         fuser = Fuser(plan, latents, latents.dtype)
         for window, frames in enumerate(plan.windows):
             index = torch.as_tensor(frames, device=latents.device)

@@ -16,9 +16,13 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from model.checkpoint import DTYPES, Networks
 from model.posenet import PoseNet
+from model.settings import AnimationSettings
 from model.unet import PoseUNet
 
 SEED = 20240628
+
+SETTINGS = AnimationSettings(resolution="192x192", window=16, overlap=4, steps=6, decode_chunk=16, decode_overlap=4)
+"""What suits so small a network: minutes, not hours, on two cores."""
 
 UNET: dict[str, Any] = {
     "in_channels": 8,

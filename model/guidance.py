@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import itertools
 import math
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -27,6 +28,8 @@ _BONE_THICKNESS = 2
 _FAR = 16
 # Every colour is saturated long before, and products of two such scores stay finite.
 _HIGHEST_SCORE = 1000.0
+# Left, top, right, bottom of the box that holds nothing.
+_NOWHERE = (sys.maxsize, sys.maxsize, 0, 0)
 
 # Indices of the 18 body points, in drawing order; colours are RGB, which is the released table read backwards.
 # fmt: off
@@ -73,7 +76,7 @@ class _Canvas:
         scale = CANVAS_SHORT_SIDE / min(height, width)
         self._height, self._width = height, width
         self._pixels = np.zeros((int(height * scale), int(width * scale), 3), np.uint8)
-        self._forget()
+        self._box = _NOWHERE
 
     def draw(self, people: DrawnPeople) -> np.ndarray:
         self._draw_body(people)
@@ -145,24 +148,26 @@ class _Canvas:
         """Everything within ``margin`` pixels of the (N, 2) int32 points may hold colour from now on."""
         if len(points):
             x, y, width, height = cv2.boundingRect(points)
-            self._left, self._right = min(self._left, x - margin), max(self._right, x + width + margin)
-            self._top, self._bottom = min(self._top, y - margin), max(self._bottom, y + height + margin)
-
-    def _forget(self) -> None:
-        self._bottom = self._right = 0
-        self._top, self._left = self._pixels.shape[:2]
+            left, top, right, bottom = self._box
+            self._box = (
+                min(left, x - margin),
+                min(top, y - margin),
+                max(right, x + width + margin),
+                max(bottom, y + height + margin),
+            )
 
     def _take(self) -> np.ndarray:
         """The drawing at the wanted size, bilinear; the canvas is black again. Only what may hold colour is read."""
         image = np.zeros((self._height, self._width, 3), np.uint8)
-        rows, image_rows = _resized_span(self._top, self._bottom, self._pixels.shape[0], self._height)
-        columns, image_columns = _resized_span(self._left, self._right, self._pixels.shape[1], self._width)
+        left, top, right, bottom = self._box
+        rows, image_rows = _resized_span(top, bottom, self._pixels.shape[0], self._height)
+        columns, image_columns = _resized_span(left, right, self._pixels.shape[1], self._width)
         drawing = self._pixels[rows, columns]
         if drawing.size:
             size = (image_columns.stop - image_columns.start, image_rows.stop - image_rows.start)
             image[image_rows, image_columns] = cv2.resize(drawing, size, interpolation=cv2.INTER_LINEAR)
             drawing[:] = 0
-        self._forget()
+        self._box = _NOWHERE
         return image
 
 

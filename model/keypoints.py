@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,10 +105,22 @@ class PoseSequence:
             self.height,
         )
 
+    def moved(self, move: Callable[[np.ndarray], np.ndarray], width: int, height: int) -> PoseSequence:
+        """The same poses in another picture of ``width`` x ``height``; ``move`` maps (..., 2) pixel coordinates."""
+        return PoseSequence(
+            move(self.keypoints).astype(np.float32),
+            self.scores,
+            move(self.boxes.reshape(-1, 2, 2)).reshape(-1, 4).astype(np.float32),
+            self.box_scores,
+            self.people,
+            width,
+            height,
+        )
+
     @property
     def seen(self) -> np.ndarray:
         """(T,) bool: the person was found in the frame."""
-        return (self.scores > 0).any(axis=1)
+        return np.asarray((self.scores > 0).any(axis=1))
 
     @staticmethod
     def empty(frames: int, width: int, height: int) -> PoseSequence:

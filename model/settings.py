@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from model.conditioning import parse_resolution
 from model.fusion import FUSIONS
 
-STYLES = ("default", "released")
+Style = Literal["default", "released"]
+STYLES: tuple[Style, ...] = ("default", "released")
+
+
+def _setting(default: Any, meaning: str) -> Any:
+    """A field with its meaning, which command lines show."""
+    return field(default=default, metadata={"help": meaning})
 
 
 @dataclass(frozen=True)
@@ -19,26 +26,21 @@ class AnimationSettings:
     Raises ``ValueError`` naming the setting, its value and what was expected.
     """
 
-    resolution: str = "576"
-    """Short side of a 9:16 picture, or WIDTHxHEIGHT."""
-    window: int = 72
-    """Frames the network sees at once, the reference frame included."""
-    overlap: int = 6
-    """Driving frames that neighbouring windows share."""
-    fusion: str = "progressive"
-    steps: int = 25
-    guidance: str = "2"
-    """Classifier-free guidance: one number, or FIRST:LAST for an even ramp along the video."""
-    noise_aug_strength: float = 0.0
-    motion_bucket_id: int = 127
-    model_fps: int = 7
-    """The frame rate the network is told, not that of the video (the released model was always told 7)."""
-    decode_chunk: int = 8
-    decode_overlap: int = 2
-    """Frames that neighbouring decoded chunks share; the released style shares none."""
-    seed: int = 42
-    style: str = "default"
-    """``released`` keeps the released arithmetic where mending it would change the numbers."""
+    resolution: str = _setting("576", "short side of a 9:16 picture, or WIDTHxHEIGHT")
+    window: int = _setting(72, "frames the network sees at once, the reference frame included")
+    overlap: int = _setting(6, "driving frames that neighbouring windows share")
+    fusion: str = _setting("progressive", f"how overlapping windows are blended: {', '.join(FUSIONS)}")
+    steps: int = _setting(25, "denoising steps")
+    guidance: str = _setting("2", "classifier-free guidance: a number, or FIRST:LAST for an even ramp along the video")
+    noise_aug_strength: float = _setting(0.0, "noise added to the reference picture before it is encoded")
+    motion_bucket_id: int = _setting(127, "SVD's motion bucket; the released model knows 127 only")
+    model_fps: int = _setting(
+        7, "frame rate that the network is told, not the video's; the released model knows 7 only"
+    )
+    decode_chunk: int = _setting(8, "frames decoded at once")
+    decode_overlap: int = _setting(2, "frames that neighbouring decoded chunks share (released style: none)")
+    seed: int = _setting(42, "seed of all randomness")
+    style: Style = _setting("default", "'released' keeps the released arithmetic where mending it changes the numbers")
 
     def __post_init__(self) -> None:
         for name, low, high in (

@@ -69,9 +69,7 @@ def set_attention(unet: PoseUNet, backend: str) -> None:
         else:
             log.warning("attention 'xformers' is not usable here (%s); using PyTorch's SDPA", reason)
     folded = SingleTokenAttention()
-    unet.set_attn_processor(
-        {name: folded if ".attn2." in name else self_attention for name in unet.attn_processors}  # type: ignore[arg-type]
-    )
+    unet.set_attn_processor({name: folded if ".attn2." in name else self_attention for name in unet.attn_processors})
 
 
 def _xformers_missing(device: torch.device) -> str | None:

@@ -1,0 +1,120 @@
+"""Animate a catalog: people in pictures move like people in videos.
+
+    python jobs/animate_catalog.py --catalog catalog.csv --output out
+
+Exit code 0: every row is made. 3: finished, some rows are in the quarantine. 2: the request itself is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from jobs.arguments import add_options, given
+from model.animator import EMBEDDED
+from model.artifacts import ArtifactError
+from model.checkpoint import CheckpointError
+from model.embedded import SETTINGS as EMBEDDED_SETTINGS
+from model.estimators.selection import EstimatorChoice
+from model.settings import AnimationSettings
+from pipeline.catalog import CatalogError, VideoSettings
+from pipeline.dry_run import describe
+from pipeline.job import Outcome, Request, plan, run
+from pipeline.report import table
+from pipeline.stages import ModelChoice, ModelUnusable
+from pipeline.storage import Storage, StorageError
+
+OK, WRONG_REQUEST, SOME_QUARANTINED = 0, 2, 3
+
+
+def _option(default: Any, meaning: str, metavar: str | None = None) -> Any:
+    return field(default=default, metadata={"help": meaning, **({"metavar": metavar} if metavar else {})})
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where things are and what to run on."""
+
+    catalog: str = _option(
+        dataclasses.MISSING, "catalog of rows id, reference, driving: .parquet, .csv or .jsonl", "URI"
+    )
+    output: str = _option(dataclasses.MISSING, "folder for videos, records, manifest and quarantine", "URI")
+    model: str = _option(EMBEDDED, f"SVD folder in diffusers layout, or {EMBEDDED!r}", "URI")
+    checkpoint: str | None = _option(None, "MimicMotion checkpoint, .pth or .safetensors", "URI")
+    pose_estimator: Literal["holistic", "dwpose"] = _option("holistic", "pose backend")
+    pose_weights: str | None = _option(None, "folder of the pose backend's weights (holistic fetches its own)", "URI")
+    workers: int | None = _option(None, "animating workers (default: one a GPU, or one for four cores)")
+    device: str = _option("cpu", "cpu or cuda")
+    dtype: Literal["float32", "float16", "bfloat16"] = _option("float32", "precision of the networks")
+    attention: Literal["sdpa", "xformers"] = _option("sdpa", "how self-attention is computed")
+    dry_run: bool = _option(False, "say what would be done and what it would cost, and touch nothing")
+
+
+def parse(arguments: Sequence[str] | None) -> tuple[Request, bool]:
+    """The request, and whether it is a dry run. Raises ``ValueError`` for settings that cannot be."""
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").strip(), formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add_options(parser, "job", Options)
+    add_options(parser, "video (a row's column of that name comes first: fps, person)", VideoSettings)
+    add_options(parser, "animation (likewise: seed, steps, guidance, resolution, fusion)", AnimationSettings)
+    namespace = parser.parse_args(arguments)
+    options = Options(**given(namespace, Options))
+    if options.workers is not None and options.workers < 1:
+        raise ValueError(f"workers is {options.workers}, expected at least 1")
+    base = EMBEDDED_SETTINGS if options.model == EMBEDDED else AnimationSettings()
+    settings = VideoSettings(
+        animation=base.replace(**given(namespace, AnimationSettings)), **given(namespace, VideoSettings)
+    )
+    choice = ModelChoice(options.model, options.checkpoint, options.device, options.dtype, options.attention)
+    estimator = EstimatorChoice(options.pose_estimator, options.pose_weights)
+    return Request(options.catalog, options.output, choice, estimator, settings, options.workers), options.dry_run
+
+
+def summary(outcome: Outcome, output: str) -> str:
+    """What a person reads at the end."""
+    rows = [(row_id, "made", *_numbers(record)) for row_id, record in sorted(outcome.made.items())]
+    rows += [(row_id, "kept", *_numbers(record)) for row_id, record in sorted(outcome.kept.items())]
+    rows += [
+        (entry.id or f"row {entry.line}", "quarantined", "", "", f"{entry.stage}: {entry.message}")
+        for entry in outcome.failed
+    ]
+    counts = f"{len(outcome.made)} made, {len(outcome.kept)} kept, {len(outcome.failed)} quarantined, in {output}"
+    return f"{table(('id', 'status', 'frames', 'seconds', 'file or reason'), rows)}\n\n{counts}"
+
+
+def _numbers(record: dict[str, Any]) -> tuple[object, ...]:
+    return record["output"]["frames"], f"{record['output']['duration_s']:.1f}", record["output"]["video"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the job; the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        request, dry_run = parse(arguments)
+        if dry_run:
+            print(describe(plan(request, Storage(request.output)), request))
+            return OK
+        outcome = run(request)
+    except (
+        ArtifactError,
+        CatalogError,
+        CheckpointError,
+        ModelUnusable,
+        StorageError,
+        ValueError,
+        RuntimeError,
+    ) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_REQUEST
+    print(summary(outcome, request.output))
+    return SOME_QUARANTINED if outcome.failed else OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

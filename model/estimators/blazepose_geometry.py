@@ -1,0 +1,175 @@
+"""The arithmetic around the BlazePose networks: anchors, detections, heat maps and the rotated squares they look at.
+
+Constants and order of steps are those of MediaPipe's graphs ``pose_landmark`` and ``holistic_landmark`` (Apache-2.0).
+Points are (..., 2) float, x then y, in pixels of the frame unless said otherwise; angles are radians, clockwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from model.estimators.tracking import box_ious
+
+FINGER_SHIFT = 0.1  # of the side: the points given are of the palm, the fingers reach further
+FOREHEAD_SHIFT = 0.1  # of the height: the highest points given are the eyes
+
+
+class Square(NamedTuple):
+    """A rotated square of the frame: centre and side in pixels, angle in radians."""
+
+    x: float
+    y: float
+    side: float
+    angle: float
+
+    def scaled(self, factor: float) -> Square:
+        return self._replace(side=self.side * factor)
+
+    def moved_up(self, distance: float) -> Square:
+        """Moved along its own upward axis by ``distance`` pixels."""
+        return self._replace(x=self.x + distance * math.sin(self.angle), y=self.y - distance * math.cos(self.angle))
+
+
+class Detection(NamedTuple):
+    """``score`` in 0..1 and (K, 2) ``points``."""
+
+    score: float
+    points: np.ndarray
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
+
+
+def cut_out(frame: np.ndarray, square: Square, size: int, border: int) -> tuple[np.ndarray, np.ndarray]:
+    """A square as a picture of ``size`` x ``size`` uint8, and the (2, 3) affine map from its pixels to the frame's."""
+    scale = square.side / size
+    cos, sin = math.cos(square.angle) * scale, math.sin(square.angle) * scale
+    half = size / 2
+    to_frame = np.array(
+        [[cos, -sin, square.x - (cos - sin) * half], [sin, cos, square.y - (sin + cos) * half]], np.float64
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(frame, to_frame, (size, size), flags=flags, borderMode=border), to_frame
+
+
+def carry(to_frame: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points of a picture that ``cut_out`` made, in the frame."""
+    return points @ to_frame[:, :2].T + to_frame[:, 2]
+
+
+def anchor_centres(size: int, strides: Sequence[int]) -> np.ndarray:
+    """(A, 2) centres in 0..1 of the anchors of a single-shot detector whose layers have these strides, two a cell.
+
+    Layers of one stride share their cells (MediaPipe ``SsdAnchorsCalculator`` with ``fixed_anchor_size``).
+    """
+    layers = []
+    for stride in sorted(set(strides)):
+        cells = size // stride
+        y, x = np.mgrid[:cells, :cells]
+        centres = (np.stack([x, y], axis=-1).reshape(-1, 2) + 0.5) / cells
+        layers.append(np.repeat(centres, 2 * strides.count(stride), axis=0))
+    return np.concatenate(layers)
+
+
+def decode_detections(
+    regressions: np.ndarray, logits: np.ndarray, anchors: np.ndarray, size: int, least: float
+) -> list[Detection]:
+    """Detections in pixels of the ``size`` x ``size`` picture, the surest first.
+
+    ``regressions`` (A, 4 + 2K): box centre and extent, then K points, in pixels from the anchor; ``logits`` (A,).
+    Overlapping candidates become one at the mean of their points, weighted by score (weighted non-maximum
+    suppression, Bazarevsky et al., BlazeFace, 2019).
+    """
+    scores = sigmoid(logits)
+    kept = np.flatnonzero(scores > least)
+    kept = kept[np.argsort(-scores[kept], kind="stable")]
+    centres = anchors[kept] * size
+    middle, extent = regressions[kept, :2] + centres, regressions[kept, 2:4]
+    boxes = np.concatenate([middle - extent / 2, middle + extent / 2], axis=1)
+    points = regressions[kept, 4:].reshape(len(kept), regressions.shape[1] // 2 - 2, 2) + centres[:, None]
+    overlaps = box_ious(boxes, boxes) > 0.3
+    np.fill_diagonal(overlaps, True)
+    left = np.ones(len(kept), bool)
+    found = []
+    for best in range(len(kept)):
+        if left[best]:
+            cluster = np.flatnonzero(left & overlaps[best])
+            weights = scores[kept[cluster]]
+            mean = (points[cluster] * weights[:, None, None]).sum(axis=0) / weights.sum()
+            found.append(Detection(float(weights[0]), mean))
+            left[cluster] = False
+    return found
+
+
+def refine_with_heatmap(points: np.ndarray, heatmap: np.ndarray, size: int) -> np.ndarray:
+    """Regressed landmarks (J, 2), pixels of the ``size`` x ``size`` picture, moved to what the heat map says nearby.
+
+    ``heatmap`` (h, h, J) logits. Each point becomes the centroid of the 7x7 cells around it, where their highest
+    probability reaches 0.5 (MediaPipe ``RefineLandmarksFromHeatmapCalculator``).
+    """
+    reach = 3
+    cells = heatmap.shape[0]
+    column, row = np.floor(points * (cells / size)).astype(int).T
+    inside = (column >= 0) & (column < cells) & (row >= 0) & (row < cells)
+    padded = np.pad(heatmap, ((reach, reach), (reach, reach), (0, 0)), constant_values=-np.inf)
+    around = np.arange(-reach, reach + 1)
+    rows = np.where(inside, row, 0)[:, None, None] + around[None, :, None]
+    columns = np.where(inside, column, 0)[:, None, None] + around[None, None, :]
+    odds = sigmoid(padded[rows + reach, columns + reach, np.arange(len(points))[:, None, None]])
+    odds[(rows < 0) | (rows >= cells) | (columns < 0) | (columns >= cells)] = 0
+    sure = inside & (odds.max(axis=(1, 2)) >= 0.5)
+    total = odds[sure].sum(axis=(1, 2))
+    centroid = np.stack([(odds * columns)[sure].sum(axis=(1, 2)), (odds * rows)[sure].sum(axis=(1, 2))], axis=-1)
+    refined = points.copy()
+    refined[sure] = centroid / total[:, None] * (size / cells)
+    return refined
+
+
+def square_through(centre: np.ndarray, rim: np.ndarray, rim_is_up: bool) -> Square:
+    """The square around a circle given by centre and a point of its rim, which lies straight up or down in it."""
+    x, y = rim - centre
+    angle = math.atan2(y, x) + (math.pi / 2 if rim_is_up else -math.pi / 2)
+    return Square(float(centre[0]), float(centre[1]), 2 * math.hypot(x, y), angle)
+
+
+def body_square(hips: np.ndarray, rim: np.ndarray) -> Square:
+    """Where the body network looks: around the middle of the hips, with a quarter to spare."""
+    return square_through(hips, rim, rim_is_up=True).scaled(1.25)
+
+
+def hand_square(wrist: np.ndarray, index: np.ndarray, pinky: np.ndarray) -> Square:
+    """Where a hand should be, from the body's landmarks: wrist below, knuckles in the middle."""
+    square = square_through((2 * index + pinky) / 3, wrist, rim_is_up=False)
+    return square.moved_up(FINGER_SHIFT * square.side).scaled(2.7)
+
+
+def recropped_hand_square(centre: np.ndarray, rim: np.ndarray) -> Square:
+    """Where the hand is, from the two points of the re-crop network."""
+    square = square_through(centre, rim, rim_is_up=False)
+    return square.moved_up(FINGER_SHIFT * square.side)
+
+
+def eye_level_square(points: np.ndarray, right_eye: np.ndarray, left_eye: np.ndarray) -> Square:
+    """Around (K, 2) ``points``, as long as the larger of their extents, with the eyes level."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    x, y = (low + high) / 2
+    across, down = left_eye - right_eye
+    return Square(float(x), float(y), float((high - low).max()), math.atan2(down, across))
+
+
+def face_search_square(face: np.ndarray) -> Square:
+    """Where the face detector looks, from the body's eleven landmarks of the head."""
+    return eye_level_square(face, right_eye=face[5], left_eye=face[2]).scaled(3)
+
+
+def face_square(detected: np.ndarray) -> Square:
+    """Where the face network looks, from the detector's six points: eyes, nose, mouth, ears."""
+    height = float(np.ptp(detected[:, 1]))
+    square = eye_level_square(detected, right_eye=detected[0], left_eye=detected[1])
+    return square.moved_up(FOREHEAD_SHIFT * height).scaled(2)

@@ -1,0 +1,57 @@
+"""Which backend estimates poses: by name, with its weights from anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.artifacts import fetch, join, sha256
+from model.estimators import PoseEstimator
+from model.estimators.dwpose import DWPose
+from model.estimators.holistic import Holistic
+from model.estimators.holistic_weights import HOLISTIC_DIGEST, holistic_weights
+
+ESTIMATORS = ("holistic", "dwpose")
+
+# The file names under which both networks are published.
+DWPOSE_DETECTOR = "yolox_l.onnx"
+DWPOSE_POSE = "dw-ll_ucoco_384.onnx"
+
+
+@dataclass(frozen=True)
+class EstimatorChoice:
+    """A backend and where its weights are.
+
+    ``weights`` is a folder: for ``holistic`` a local one with its TFLite files, or ``None`` to fetch them once; for
+    ``dwpose`` a path or URI with ``yolox_l.onnx`` and ``dw-ll_ucoco_384.onnx``. Raises ``ValueError`` for an unknown
+    name or a folder that is wanting.
+    """
+
+    name: str = "holistic"
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in ESTIMATORS:
+            raise ValueError(f"pose estimator is {self.name!r}, expected one of {', '.join(ESTIMATORS)}")
+        if self.name == "dwpose" and self.weights is None:
+            raise ValueError(f"pose estimator dwpose needs a folder with {DWPOSE_DETECTOR} and {DWPOSE_POSE}")
+
+    def digest(self) -> str:
+        """What identifies the backend's weights; brings them here if they are elsewhere."""
+        if self.name == "holistic":
+            holistic_weights(self.weights)
+            return HOLISTIC_DIGEST
+        digests = " ".join(sha256(path) for path in self._dwpose_files())
+        return hashlib.sha256(digests.encode()).hexdigest()
+
+    def load(self, device: str = "cpu", threads: int = 1) -> PoseEstimator:
+        """The backend, ready. ``device`` matters to ``dwpose`` alone; ``holistic`` runs on the CPU."""
+        if self.name == "holistic":
+            return Holistic(holistic_weights(self.weights), threads=threads)
+        detector, pose = self._dwpose_files()
+        return DWPose(detector, pose, device=device, threads=threads)
+
+    def _dwpose_files(self) -> tuple[Path, Path]:
+        assert self.weights is not None  # seen to in __post_init__
+        return fetch(join(self.weights, DWPOSE_DETECTOR)), fetch(join(self.weights, DWPOSE_POSE))

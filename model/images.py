@@ -1,0 +1,86 @@
+"""Reference pictures from files."""
+
+import io
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+MAX_PIXELS = 64_000_000
+
+_SIXTEEN_BIT_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+class ImageError(ValueError):
+    """A picture that cannot be read. The message names it, the cause and what to do."""
+
+
+def read_image(source: str | Path | bytes) -> np.ndarray:
+    """Read a picture, upright and opaque.
+
+    EXIF orientation is applied. Transparent pictures are laid on white: cut-outs are made for light pages, and the
+    colour stored under clear pixels is arbitrary. Of an animated picture the first frame is taken. Grey, palette, CMYK
+    and 16-bit pictures become 8-bit RGB; colour profiles are ignored.
+
+    Args:
+        source: a path, or the file's bytes.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageError: no such file, not a picture in one of `FORMATS`, damaged, or above `MAX_PIXELS` (judged from the
+            header, before the picture is decoded).
+    """
+    name = f"picture of {len(source)} bytes" if isinstance(source, bytes) else str(source)
+    try:
+        with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
+            return _read(file, name)
+    except OSError as error:
+        raise ImageError(f"{name}: cannot be opened ({error.strerror}). Check the path and its permissions.") from error
+
+
+def _read(file: BinaryIO, name: str) -> np.ndarray:
+    head = file.read(32)
+    file.seek(0)
+    if not head:
+        raise ImageError(f"{name}: it has zero bytes. Fetch or export it again.")
+    try:
+        with Image.open(file, formats=FORMATS) as picture:
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise _too_large(name, f"{width}x{height} pixels")
+            return _rgb(picture, name)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{name}: not a picture that is accepted here; it begins with {head!r}. Give one of {', '.join(FORMATS)}."
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(name, "a decompression bomb") from error
+    # Pillow's decoders raise whatever a broken file makes them run into.
+    except Exception as error:
+        raise ImageError(
+            f"{name}: cannot be decoded ({error}); it is damaged, cut short or of a rare kind. Export it again as PNG."
+        ) from error
+
+
+def _too_large(name: str, size: str) -> ImageError:
+    return ImageError(f"{name}: it is {size}, more than the limit of {MAX_PIXELS // 10**6} megapixels. Scale it down.")
+
+
+def _rgb(picture: Image.Image, name: str) -> np.ndarray:
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode in _SIXTEEN_BIT_GREY:
+        # Pillow would clip at 255 instead of scaling.
+        grey = (np.asarray(upright).astype(np.uint16) >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if upright.mode in ("I", "F"):
+        raise ImageError(f"{name}: its samples have 32 bits and no known range. Export it with 8 or 16 bits.")
+    if upright.has_transparency_data:
+        page = Image.new("RGBA", upright.size, "white")
+        upright = Image.alpha_composite(page, upright.convert("RGBA"))
+    return np.array(upright.convert("RGB"))

@@ -1,0 +1,266 @@
+"""A catalog becomes videos: what is done is skipped, what can be is made, what cannot is set aside with a reason."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import ray
+from ray.data import DataContext
+
+from model.animator import EMBEDDED
+from model.checkpoint import fetch_weights
+from model.embedded import digest as embedded_digest
+from model.estimators.selection import EstimatorChoice
+from pipeline.catalog import CatalogRow, VideoSettings, read_catalog
+from pipeline.inputs import identify
+from pipeline.progress import Display, ProgressBoard
+from pipeline.quarantine import NAME as QUARANTINE
+from pipeline.quarantine import Quarantined
+from pipeline.quarantine import to_parquet as quarantine_to_parquet
+from pipeline.records import fingerprint, is_done, known_digests, read_record
+from pipeline.report import MANIFEST, manifest_to_parquet
+from pipeline.stages import AnimateRows, EstimatePoses, ModelChoice, ModelUnusable, Task
+from pipeline.storage import Storage
+
+log = logging.getLogger(__name__)
+
+# Waiting for a store, not computing.
+_THREADS = 16
+# A row whose worker dies is tried once more, on a new worker; Ray's own default is to try for ever.
+_DEATHS = 2
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks for."""
+
+    catalog: str
+    output: str
+    model: ModelChoice
+    estimator: EstimatorChoice
+    settings: VideoSettings
+    workers: int | None = None
+
+
+@dataclass
+class Plan:
+    """The catalog's rows: ``done`` before (id to record), ``tasks`` to make, and ``failed``."""
+
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tasks: list[Task] = field(default_factory=list)
+    failed: list[Quarantined] = field(default_factory=list)
+
+
+@dataclass
+class Outcome:
+    """What came of a run: records by id, of videos ``made`` now and ``kept`` from before, and ``failed`` rows."""
+
+    made: dict[str, dict[str, Any]] = field(default_factory=dict)
+    kept: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed: list[Quarantined] = field(default_factory=list)
+
+
+def plan(request: Request, storage: Storage) -> Plan:
+    """Read the catalog, identify every input once, and see what is done already. Writes nothing.
+
+    Raises ``CatalogError`` for a catalog, ``ArtifactError`` or ``ValueError`` for weights that cannot be used.
+    """
+    rows, failed = read_catalog(request.catalog, request.settings)
+    weights = _weights_digest(request.model)
+    estimator = f"{request.estimator.name}-{request.estimator.digest()}"
+    result = Plan(failed=failed)
+
+    records = dict(zip([row.id for row in rows], _threads(lambda row: read_record(storage, row.id), rows), strict=True))
+    known = known_digests(records)
+    wanted = {(row.reference, "reference") for row in rows} | {(row.driving, "driving") for row in rows}
+    ordered = sorted(wanted)
+    files = dict(zip(ordered, _threads(lambda entry: _attempt(lambda: identify(*entry, known)), ordered), strict=True))
+
+    def place(row: CatalogRow) -> Task | dict[str, Any] | Quarantined:
+        reference, driving = files[row.reference, "reference"], files[row.driving, "driving"]
+        if isinstance(reference, Exception):
+            return Quarantined.of(reference, "inputs", row.id, row.line, row.row)
+        if isinstance(driving, Exception):
+            return Quarantined.of(driving, "inputs", row.id, row.line, row.row)
+        mark = fingerprint(reference.sha256, driving.sha256, row.settings, weights, estimator, request.model.dtype)
+        record = records[row.id]
+        if record is not None and is_done(storage, record, mark):
+            return record
+        return Task(row, reference, driving, mark)
+
+    for row, placed in zip(rows, _threads(place, rows), strict=True):
+        if isinstance(placed, Task):
+            result.tasks.append(placed)
+        elif isinstance(placed, Quarantined):
+            result.failed.append(placed)
+        else:
+            result.done[row.id] = placed
+    return result
+
+
+def run(request: Request) -> Outcome:
+    """Make what the catalog asks for, and write the manifest and the quarantine.
+
+    Raises what ``plan`` raises, ``StorageError`` for an output that cannot be used, and ``ModelUnusable`` when the
+    networks cannot be loaded.
+    """
+    storage = Storage(request.output)
+    with storage.claimed():
+        planned = plan(request, storage)
+        outcome = Outcome(kept=planned.done, failed=list(planned.failed))
+        log.info(
+            "%d to make, %d already made, %d cannot be", len(planned.tasks), len(planned.done), len(planned.failed)
+        )
+        if planned.tasks:
+            for result in _make(request, planned.tasks):
+                if isinstance(result, Quarantined):
+                    outcome.failed.append(result)
+                else:
+                    outcome.made[result["id"]] = result
+        outcome.failed.sort(key=lambda entry: entry.line)
+        storage.write(MANIFEST, manifest_to_parquet({**outcome.kept, **outcome.made}))
+        storage.write(QUARANTINE, quarantine_to_parquet(outcome.failed))
+        return outcome
+
+
+def connect() -> None:
+    """Join the Ray cluster that this process was submitted to or that runs here; start a local one otherwise."""
+    if not ray.is_initialized():
+        ray.init(include_dashboard=False, log_to_driver=True, logging_level=logging.WARNING)
+
+
+def _make(request: Request, tasks: Sequence[Task]) -> Iterator[dict[str, Any] | Quarantined]:
+    connect()
+    board = ProgressBoard.remote()  # type: ignore[attr-defined]
+    unfinished = {task.row.id: task for task in tasks}
+    with Display(board, len(tasks)).shown() as display:
+        for row in _dataset(request, tasks, board).iter_rows():
+            outcome = row["outcome"]
+            row_id = outcome.id if isinstance(outcome, Quarantined) else outcome["id"]
+            if isinstance(outcome, Quarantined) and outcome.stage == "model":
+                raise ModelUnusable(outcome.message)
+            del unfinished[row_id]
+            failed = isinstance(outcome, Quarantined)
+            display.count(failed)
+            log.info("%s: %s", row_id, outcome.message if isinstance(outcome, Quarantined) else "made")
+            yield outcome
+    for task in unfinished.values():
+        error = RuntimeError(
+            f"{task.row.id}: its worker died {_DEATHS} times, of a crash in native code or for want of memory; "
+            "Ray's logs say which"
+        )
+        yield Quarantined.of(error, "worker", task.row.id, task.row.line, task.row.row, attempts=_DEATHS)
+
+
+def _dataset(request: Request, tasks: Sequence[Task], board: Any) -> ray.data.Dataset:
+    context = DataContext.get_current()
+    # Every row a block of its own: a row that kills its worker takes no other with it, and rows spread over workers.
+    context.target_max_block_size = 1
+    context.max_errored_blocks = -1
+    # One long video is one block, and may take hours.
+    context.execution_options.preserve_order = False
+    context.execution_no_progress_timeout_s = -1  # type: ignore[attr-defined]
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+    groups: dict[tuple[str, float], list[Task]] = defaultdict(list)
+    for task in tasks:
+        groups[task.driving.sha256, task.row.settings.fps].append(task)
+    resources = Resources.of(request, len(tasks), len(groups))
+    dying: dict[str, Any] = {"max_restarts": -1, "max_task_retries": _DEATHS - 1}
+    dataset = ray.data.from_items([{"tasks": group} for group in groups.values()], override_num_blocks=len(groups))
+    return dataset.map_batches(
+        EstimatePoses,
+        batch_size=1,
+        fn_constructor_args=(
+            request.estimator,
+            request.model.device,
+            request.model.dtype == "float16",
+            resources.pose_threads,
+            request.output,
+            board,
+        ),
+        concurrency=resources.pose_workers,
+        num_cpus=resources.pose_cpus,
+        num_gpus=resources.pose_gpus,
+        **dying,
+    ).map(
+        AnimateRows,
+        fn_constructor_args=(request.model, resources.threads, request.output, board),
+        concurrency=resources.workers,
+        num_cpus=resources.cpus,
+        num_gpus=resources.gpus,
+        **dying,
+    )
+
+
+@dataclass(frozen=True)
+class Resources:
+    """How many actors of each kind, and what each asks Ray for."""
+
+    workers: int
+    cpus: float
+    gpus: float
+    threads: int
+    pose_workers: int
+    pose_cpus: float
+    pose_gpus: float
+    pose_threads: int
+
+    @staticmethod
+    def of(request: Request, rows: int, videos: int) -> Resources:
+        """Divide the cluster. Raises ``ValueError`` when it has no GPU and one was asked for.
+
+        On GPUs one animating worker each, without them one for four cores. Pose workers get a share of the cores beside
+        them; together they ask for less than there is, since a Dataset whose actors hold every core can deadlock.
+        """
+        total = ray.cluster_resources()
+        cpus, gpus = total.get("CPU", 1.0), total.get("GPU", 0.0)
+        smallest = min((node["Resources"].get("CPU", 1.0) for node in ray.nodes() if node["Alive"]), default=1.0)
+        on_gpu = request.model.device.startswith("cuda")
+        if on_gpu and gpus == 0:
+            raise ValueError(f"device is {request.model.device!r}, but the Ray cluster has no GPU; choose cpu")
+        workers = min(rows, request.workers or max(1, int(gpus if on_gpu else cpus // 4)))
+        # DWPose is quick on a GPU and slow without; the embedded estimator runs on cores.
+        pose_on_gpu = on_gpu and request.estimator.name == "dwpose"
+        pose_workers = min(videos, max(1, int(gpus // 4) if pose_on_gpu else int(cpus // 4)))
+        share = min(1.0, gpus / (workers + 0.25 * pose_workers)) if on_gpu else 0.0
+        return Resources(
+            workers=workers,
+            cpus=1.0 if on_gpu and cpus >= 2 * workers else min(0.5 * cpus / workers, 0.5 * smallest),
+            gpus=share,
+            threads=max(1, int(min(cpus / workers, smallest))),
+            pose_workers=pose_workers,
+            pose_cpus=min(0.3 * cpus / pose_workers, 0.3 * smallest),
+            pose_gpus=0.25 * share if pose_on_gpu else 0.0,
+            pose_threads=max(1, int(0.5 * cpus / pose_workers)) if request.estimator.name == "dwpose" else 1,
+        )
+
+
+def _weights_digest(model: ModelChoice) -> str:
+    if model.model == EMBEDDED:
+        return embedded_digest()
+    if model.checkpoint is None:
+        raise ValueError(f"--model {model.model} needs a MimicMotion checkpoint: give --checkpoint")
+    return fetch_weights(model.model, model.checkpoint).digest()
+
+
+def _threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    with ThreadPoolExecutor(min(_THREADS, (os.cpu_count() or 1) * 4)) as pool:
+        return list(pool.map(function, items))
+
+
+def _attempt(function: Callable[[], R]) -> R | Exception:
+    try:
+        return function()
+    except Exception as error:
+        return error

@@ -1,0 +1,126 @@
+"""Poses as parquet: one row per frame and person, readable by anything (columns: see ``SCHEMA``)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from model.keypoints import NUM_KEYPOINTS, PersonPose
+
+VERSION = 1
+
+SCHEMA = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("frame_index", pa.int64()),
+        ("pts_s", pa.float64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("person_id", pa.int32()),
+        ("bbox", pa.list_(pa.float32(), 4)),
+        ("bbox_score", pa.float32()),
+        ("keypoints", pa.list_(pa.float32(), NUM_KEYPOINTS * 2)),
+        ("scores", pa.list_(pa.float32(), NUM_KEYPOINTS)),
+    ]
+)
+
+_KEY = b"mimicmotion"
+
+
+class PoseTableError(ValueError):
+    """A file that is not a pose table, with the reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class VideoPoses:
+    """Everybody in every frame of one video. ``fps`` is the sampling; ``people[t]`` may be empty."""
+
+    video_id: str
+    uri: str
+    fps: float
+    width: int
+    height: int
+    pts_s: Sequence[float]
+    people: Sequence[list[PersonPose]]
+
+
+def write_pose_table(path: Path, poses: VideoPoses, estimator: Mapping[str, Any]) -> None:
+    """Write a table. The file's metadata says what frames there were, since a frame with nobody has no row."""
+    rows = [
+        {
+            "video_id": poses.video_id,
+            "uri": poses.uri,
+            "frame_index": frame,
+            "pts_s": poses.pts_s[frame],
+            "width": poses.width,
+            "height": poses.height,
+            "person_id": person.person_id,
+            "bbox": person.box.tolist(),
+            "bbox_score": person.box_score,
+            "keypoints": person.keypoints.ravel().tolist(),
+            "scores": person.scores.tolist(),
+        }
+        for frame, people in enumerate(poses.people)
+        for person in people
+    ]
+    facts = {
+        "schema_version": VERSION,
+        "estimator": dict(estimator),
+        "sampling": {"fps": poses.fps, "frames": len(poses.people), "pts_s": list(poses.pts_s)},
+        "video": {"id": poses.video_id, "uri": poses.uri, "width": poses.width, "height": poses.height},
+    }
+    schema = SCHEMA.with_metadata({_KEY: json.dumps(facts).encode()})
+    pq.write_table(pa.Table.from_pylist(rows, schema), path, compression="zstd")
+
+
+def read_pose_table(path: Path) -> VideoPoses:
+    """The poses of a table of one video.
+
+    Raises ``PoseTableError`` when the file is no pose table, is of another version, or holds several videos or values
+    that are not finite.
+    """
+    try:
+        table = pq.read_table(path)
+        facts = json.loads((table.schema.metadata or {})[_KEY])
+        sampling, video = facts["sampling"], facts["video"]
+        if facts["schema_version"] != VERSION:
+            raise PoseTableError(f"{path.name}: pose table version {facts['schema_version']}, expected {VERSION}")
+    except (pa.ArrowException, OSError) as error:
+        raise PoseTableError(f"{path.name}: not a parquet file ({error})") from error
+    except (KeyError, json.JSONDecodeError) as error:
+        raise PoseTableError(f"{path.name}: parquet, but not a pose table: its metadata lacks {error}") from error
+    if missing := [name for name in SCHEMA.names if name not in table.column_names]:
+        raise PoseTableError(f"{path.name}: pose table without column {', '.join(missing)}")
+    frames, fps = int(sampling["frames"]), float(sampling["fps"])
+    if not (1 <= frames <= 10_000_000 and 0 < fps <= 1000):
+        raise PoseTableError(f"{path.name}: {frames} frames at {fps} a second are not a video")
+
+    people: list[list[PersonPose]] = [[] for _ in range(frames)]
+    keypoints = _block(table, "keypoints", NUM_KEYPOINTS * 2, path).reshape(-1, NUM_KEYPOINTS, 2)
+    scores = _block(table, "scores", NUM_KEYPOINTS, path)
+    boxes = _block(table, "bbox", 4, path)
+    indices, persons = table["frame_index"].to_pylist(), table["person_id"].to_pylist()
+    for row, (frame, person) in enumerate(zip(indices, persons, strict=True)):
+        if not 0 <= frame < frames:
+            raise PoseTableError(f"{path.name}: row {row} is of frame {frame}, the video has {frames}")
+        score = float(table["bbox_score"][row].as_py())
+        people[frame].append(PersonPose(person, keypoints[row], scores[row], boxes[row], score))
+    return VideoPoses(
+        video["id"], video["uri"], fps, int(video["width"]), int(video["height"]), sampling["pts_s"], people
+    )
+
+
+def _block(table: pa.Table, column: str, width: int, path: Path) -> np.ndarray:
+    values = table[column].combine_chunks()
+    flat = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    if len(flat) != table.num_rows * width or not np.isfinite(flat).all():
+        raise PoseTableError(f"{path.name}: column {column} holds a NaN or lists that are not of length {width}")
+    return flat.reshape(table.num_rows, width)

@@ -1,0 +1,104 @@
+"""Poses of pictures and videos: estimated once, kept as pose tables in the output, found there by the next run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from model.estimators import PoseEstimator
+from model.estimators.tracking import count_people, follow_person
+from model.keypoints import PoseSequence
+from pipeline.inputs import InputFile, local_copy
+from pipeline.pose_table import VideoPoses, read_pose_table, write_pose_table
+from pipeline.sampling import sample_indices
+from pipeline.storage import Storage
+from pipeline.video import Frame, read_frames
+
+Progress = Callable[[int, int], None]
+
+
+class NobodySeen(ValueError):
+    """No person in any frame, or not the one asked for."""
+
+
+def is_pose_table(uri: str) -> bool:
+    """Whether a driving URI names poses rather than a video."""
+    return uri.lower().endswith(".parquet")
+
+
+def table_name(driving: InputFile, fps: float, estimator: PoseEstimator) -> str:
+    """Where the poses of a video are kept: a name from what decides them."""
+    key = hashlib.sha256(f"{driving.sha256}/{fps!r}/{estimator.name}/{estimator.digest}".encode()).hexdigest()
+    return f"poses/{key[:32]}.parquet"
+
+
+def driving_poses(
+    driving: InputFile, fps: float, estimator: PoseEstimator, storage: Storage, progress: Progress
+) -> VideoPoses:
+    """Everybody in a driving video sampled at ``fps``: out of the output folder if they are there, else estimated.
+
+    A driving URI that is itself a pose table is read and resampled. Raises ``VideoError`` or ``PoseTableError``.
+    """
+    if is_pose_table(driving.uri):
+        with local_copy(driving.uri) as path:
+            return at_rate(read_pose_table(path), fps)
+    name = table_name(driving, fps, estimator)
+    with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder:
+        table = Path(folder) / "poses.parquet"
+        if storage.exists(name):
+            storage.get(name, table)
+            return read_pose_table(table)
+        with local_copy(driving.uri) as path:
+            poses = _estimate(path, driving, fps, estimator, progress)
+        write_pose_table(table, poses, {"name": estimator.name, "weights": estimator.digest})
+        storage.put(table, name)
+        return poses
+
+
+def _estimate(path: Path, driving: InputFile, fps: float, estimator: PoseEstimator, progress: Progress) -> VideoPoses:
+    people, times = [], []
+    with read_frames(path, fps=fps) as reader:
+        total, info = len(reader.sources), reader.info
+
+        def pixels(frame: Frame) -> np.ndarray:
+            times.append(frame.pts_s)
+            return frame.pixels
+
+        for found in estimator.track(map(pixels, reader)):
+            people.append(found)
+            progress(len(people), total)
+    return VideoPoses(driving.sha256, driving.uri, fps, info.width, info.height, times, people)
+
+
+def at_rate(poses: VideoPoses, fps: float) -> VideoPoses:
+    """The same poses at another rate, the same length in seconds: at each time, what the video showed then."""
+    frames = len(poses.people)
+    chosen = sample_indices(np.arange(frames) / poses.fps, frames / poses.fps, fps)
+    return dataclasses.replace(
+        poses, fps=fps, pts_s=[poses.pts_s[i] for i in chosen], people=[poses.people[i] for i in chosen]
+    )
+
+
+def followed(poses: VideoPoses, person: int) -> tuple[PoseSequence, int]:
+    """One person's poses through the video, and how many people it showed.
+
+    Raises ``NobodySeen`` when there is nobody, or no ``person``-th.
+    """
+    count = count_people(poses.people)
+    if not any(poses.people):
+        raise NobodySeen(f"driving {poses.uri}: nobody is seen in any of its {len(poses.people)} frames")
+    try:
+        return follow_person(poses.people, poses.width, poses.height, person), count
+    except ValueError as error:
+        raise NobodySeen(f"driving {poses.uri}: {error}") from error
+
+
+def picture_pose(picture: np.ndarray, estimator: PoseEstimator) -> PoseSequence:
+    """The pose of the largest person in a picture (H, W, 3) uint8, one frame; ``PoseSequence.empty`` for nobody."""
+    height, width = picture.shape[:2]
+    return follow_person(list(estimator.track(iter([picture]))), width, height)

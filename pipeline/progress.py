@@ -1,0 +1,122 @@
+"""How far the work is: workers tell a board, the driver shows it, one line on a terminal, now and then in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+log = logging.getLogger(__name__)
+
+# Shares of a video's time, for the bar: on a GPU nearly all of it is denoising.
+_STAGES = {"poses": (0.0, 0.15), "step": (0.15, 0.75), "frame": (0.9, 0.1)}
+
+
+@dataclass
+class Status:
+    """Where the rows at work are: id to (stage, done, total). ``frames`` finished in this run so far."""
+
+    active: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    frames: int = 0
+
+
+@ray.remote(num_cpus=0)
+class ProgressBoard:
+    """What the workers last said. Asking and telling never wait for work."""
+
+    def __init__(self) -> None:
+        self._status = Status()
+
+    def report(self, row_id: str, stage: str, done: int, total: int) -> None:
+        self._status.active[row_id] = (stage, done, total)
+
+    def finish(self, row_id: str, frames: int) -> None:
+        self._status.active.pop(row_id, None)
+        self._status.frames += frames
+
+    def status(self) -> Status:
+        return self._status
+
+
+class Reporter:
+    """A worker's line to the board, used at most twice a second for one row."""
+
+    def __init__(self, board: Any) -> None:
+        self._board = board
+        self._last = 0.0
+
+    def report(self, row_id: str, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last > 0.5 or done == total:
+            self._last = now
+            self._board.report.remote(row_id, stage, done, total)
+
+    def finish(self, row_id: str, frames: int) -> None:
+        self._board.finish.remote(row_id, frames)
+
+
+class Display:
+    """The driver's line: videos, what is at work, frames a second, time left."""
+
+    def __init__(self, board: Any, total: int) -> None:
+        self._board, self._total = board, total
+        self._done = self._failed = 0
+        self._start = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+
+    def count(self, failed: bool) -> None:
+        """One more row is finished."""
+        self._done += not failed
+        self._failed += failed
+
+    @contextmanager
+    def shown(self) -> Iterator[Display]:
+        """Show it while the block runs: twice a second on a terminal, else a log line every 30 seconds."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self._show, args=(stop,), daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            stop.set()
+            thread.join()
+            if self._terminal:
+                sys.stderr.write("\r\x1b[K")
+
+    def _show(self, stop: threading.Event) -> None:
+        while not stop.wait(0.5 if self._terminal else 30):
+            try:
+                line = self.line(ray.get(self._board.status.remote(), timeout=10))
+            except ray.exceptions.RayError:
+                continue
+            if self._terminal:
+                sys.stderr.write(f"\r\x1b[K{line[:160]}")
+                sys.stderr.flush()
+            else:
+                log.info("%s", line)
+
+    def line(self, status: Status) -> str:
+        """One line for people."""
+        elapsed = time.monotonic() - self._start
+        finished = self._done + self._failed
+        begun = sum(
+            _STAGES[stage][0] + _STAGES[stage][1] * done / total for stage, done, total in status.active.values()
+        )
+        parts = [f"{finished}/{self._total} videos"]
+        if self._failed:
+            parts.append(f"{self._failed} quarantined")
+        parts += [f"{row}: {stage} {done}/{total}" for row, (stage, done, total) in list(status.active.items())[:3]]
+        if status.frames:
+            parts.append(f"{status.frames / elapsed:.1f} frames/s")
+        share = (finished + begun) / self._total
+        if share > 0.02:
+            left = int(elapsed / share - elapsed)
+            parts.append(f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left")
+        return " · ".join(parts)

@@ -1,0 +1,246 @@
+"""The actors that Ray Data sends rows through: poses of a driving video, then each of its rows animated.
+
+A row that fails is an outcome like any other; nothing that a row does may end the run.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from model.animator import Animator, Scene, compose, fit_picture, fusion_plan
+from model.artifacts import sha256
+from model.checkpoint import CheckpointError
+from model.estimators.selection import EstimatorChoice
+from model.images import read_image
+from model.keypoints import PoseSequence
+from pipeline.catalog import CatalogRow
+from pipeline.encoding import VideoWriter
+from pipeline.inputs import InputError, InputFile, identify, local_copy
+from pipeline.layout import side_by_side
+from pipeline.poses import driving_poses, followed, is_pose_table, picture_pose
+from pipeline.progress import Reporter
+from pipeline.quarantine import Quarantined
+from pipeline.records import record_name, settings_dict, video_name, write_record
+from pipeline.storage import Storage
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A row to make: its inputs identified, its fingerprint known."""
+
+    row: CatalogRow
+    reference: InputFile
+    driving: InputFile
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False)
+class Posed:
+    """A row with its poses. ``people`` is how many the driving video showed."""
+
+    task: Task
+    driving: PoseSequence
+    reference: PoseSequence
+    people: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which networks, where and how precise."""
+
+    model: str
+    checkpoint: str | None
+    device: str
+    dtype: str
+    attention: str
+
+
+class ModelUnusable(RuntimeError):
+    """The networks cannot be loaded: no row can be made."""
+
+
+class EstimatePoses:
+    """A driving video and the rows that use it -> the rows with their poses, each on its own."""
+
+    def __init__(self, choice: EstimatorChoice, device: str, half: bool, threads: int, output: str, board: Any) -> None:
+        self._estimator = choice.load(device, threads)
+        self._half = half
+        self._storage = Storage(output)
+        self._reporter = Reporter(board)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, list[Any]]]:
+        (tasks,) = batch["tasks"]
+        first: Task = tasks[0]
+        start = time.monotonic()
+        try:
+            poses = driving_poses(
+                first.driving,
+                first.row.settings.fps,
+                self._estimator,
+                self._storage,
+                lambda done, total: self._reporter.report(first.row.id, "poses", done, total),
+            )
+        except Exception as error:
+            for task in tasks:
+                yield {"work": [_quarantined(error, "poses", task)]}
+            return
+        seconds = time.monotonic() - start
+        for task in tasks:
+            try:
+                driving, people = followed(poses, task.row.settings.person)
+                yield {"work": [Posed(task, driving, self._reference_pose(task), people, seconds)]}
+            except Exception as error:
+                yield {"work": [_quarantined(error, "poses", task)]}
+
+    def _reference_pose(self, task: Task) -> PoseSequence:
+        with local_copy(task.reference.uri) as path:
+            reference = read_image(path)
+        settings = task.row.settings.animation
+        if settings.style != "released":
+            return picture_pose(reference, self._estimator)
+        # The released code looks for the person in the picture as cropped and scaled for the network.
+        picture, fit = fit_picture(reference, settings, self._half)
+        pose = picture_pose(picture, self._estimator)
+        height, width = reference.shape[:2]
+        return pose.moved(lambda points: fit.points_back(points, height, width), width, height)
+
+
+class AnimateRows:
+    """A row with its poses -> its video and its record, or the reason why not."""
+
+    def __init__(self, choice: ModelChoice, threads: int, output: str, board: Any) -> None:
+        torch.set_num_threads(threads)
+        self._choice = choice
+        self._storage = Storage(output)
+        self._reporter = Reporter(board)
+        self._animator: Animator | None = None
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        work: Posed | Quarantined = row["work"]
+        if isinstance(work, Quarantined):
+            return {"outcome": work}
+        task = work.task
+        frames = 0
+        try:
+            record = self._make(work, self._loaded())
+            frames = record["output"]["frames"]
+            return {"outcome": record}
+        except ModelUnusable as error:
+            return {"outcome": _quarantined(error, "model", task)}
+        except Exception as error:
+            log.exception("%s: quarantined", task.row.id)
+            return {"outcome": _quarantined(error, "animate", task)}
+        finally:
+            self._reporter.finish(task.row.id, frames)
+
+    def _loaded(self) -> Animator:
+        if self._animator is None:
+            try:
+                self._animator = Animator.load(**vars(self._choice))
+            except (CheckpointError, OSError, RuntimeError, ValueError) as error:
+                raise ModelUnusable(str(error)) from error
+        return self._animator
+
+    def _make(self, posed: Posed, animator: Animator) -> dict[str, Any]:
+        task, settings = posed.task, posed.task.row.settings
+        start = time.monotonic()
+        with (
+            local_copy(task.reference.uri) as reference_path,
+            local_copy(task.driving.uri) as driving_path,
+            tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder,
+        ):
+            reference = read_image(reference_path)
+            half = self._choice.dtype == "float16"
+            scene = compose(reference, posed.reference, posed.driving, settings.animation, half)
+            if scene.note:
+                log.warning("%s: %s", task.row.id, scene.note)
+            video = Path(folder) / "video.mp4"
+            audio = None if is_pose_table(task.driving.uri) else driving_path
+            with VideoWriter(video, fps=settings.fps, audio=audio) as writer:
+                for frame in self._frames(scene, task, animator):
+                    writer.write(frame)
+            # What was read must be what the fingerprint says.
+            for kind, input_file in (("reference", task.reference), ("driving", task.driving)):
+                known = {(input_file.uri, input_file.version): input_file.sha256}
+                if identify(input_file.uri, kind, known).sha256 != input_file.sha256:
+                    raise InputError(f"{kind} {input_file.uri} changed while it was used; run again")
+            seconds = time.monotonic() - start
+            record = self._record(posed, scene, animator, video, frame.shape, seconds)
+            # A reader may see no record, but never one that speaks of another video than the one beside it.
+            self._storage.remove(record_name(task.row.id))
+            self._storage.put(video, video_name(task.row.id))
+        write_record(self._storage, task.row.id, record)
+        return record
+
+    def _frames(self, scene: Scene, task: Task, animator: Animator) -> Iterator[np.ndarray]:
+        def progress(stage: str, done: int, total: int) -> None:
+            self._reporter.report(task.row.id, stage, done, total)
+
+        settings = task.row.settings
+        frames = animator.animate(scene, settings.animation, progress)
+        if settings.layout == "result":
+            yield from frames
+            return
+        for guidance, frame in zip(scene.guidance(), frames, strict=True):
+            yield side_by_side([scene.picture, guidance, frame], frame.shape[0])
+
+    def _record(
+        self, posed: Posed, scene: Scene, animator: Animator, video: Path, shape: tuple[int, ...], seconds: float
+    ) -> dict[str, Any]:
+        task, frames = posed.task, len(posed.driving)
+        settings = task.row.settings
+        plan = fusion_plan(settings.animation, frames)
+        return {
+            "id": task.row.id,
+            "fingerprint": task.fingerprint,
+            "inputs": {"reference": vars(task.reference), "driving": vars(task.driving)},
+            "settings": settings_dict(settings),
+            "weights": {**vars(self._choice), "digest": animator.networks.digest},
+            "poses": {
+                "people": posed.people,
+                "frames_seen": int(posed.driving.seen.sum()),
+                "reference_seen": bool(posed.reference.seen.any()),
+                "note": scene.note,
+            },
+            "windows": len(plan.windows),
+            "output": {
+                "video": video_name(task.row.id),
+                "sha256": sha256(video),
+                "bytes": video.stat().st_size,
+                "frames": frames,
+                "fps": settings.fps,
+                "duration_s": frames / settings.fps,
+                "width": shape[1],
+                "height": shape[0],
+            },
+            "timings_s": {"poses": round(posed.seconds, 3), "animate": round(seconds, 3)},
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "code_version": code_version(),
+            "row": dict(task.row.row),
+        }
+
+
+def code_version() -> str:
+    """The installed version of this package."""
+    try:
+        return version("mimicmotion-pipeline")
+    except PackageNotFoundError:
+        # A job's working directory is code that was sent, not installed.
+        return "uninstalled"
+
+
+def _quarantined(error: BaseException, stage: str, task: Task) -> Quarantined:
+    return Quarantined.of(error, stage, task.row.id, task.row.line, task.row.row)
