@@ -93,7 +93,11 @@ def read_catalog(uri: str, defaults: VideoSettings) -> tuple[list[CatalogRow], l
         try:
             if isinstance(row, RowError):
                 raise row
-            parsed = _row(row, line, uri, defaults)
+            # Where a row is kept, in a record or in the quarantine, its paths must still lead somewhere.
+            row.update(
+                (name, _resolve(row[name].strip(), uri)) for name in ("reference", "driving") if _is_text(row, name)
+            )
+            parsed = _row(row, line, defaults)
             # File systems that ignore case would let one video overwrite the other.
             first = seen.setdefault(parsed.id.lower(), line)
             if first != line:
@@ -147,9 +151,9 @@ def _json_row(number: int, line: str) -> dict[str, Any] | RowError:
     return row if isinstance(row, dict) else RowError(f"row {number}: a JSON object was expected, found {line[:40]!r}")
 
 
-def _row(row: Mapping[str, Any], line: int, catalog: str, defaults: VideoSettings) -> CatalogRow:
+def _row(row: Mapping[str, Any], line: int, defaults: VideoSettings) -> CatalogRow:
     for name in REQUIRED:
-        if not isinstance(row.get(name), str) or not row[name].strip():
+        if not _is_text(row, name):
             raise RowError(f"row {line}: {name} is {row.get(name)!r}, expected text")
     row_id = row["id"].strip()
     if not _ID.fullmatch(row_id) or ".." in row_id:
@@ -161,14 +165,11 @@ def _row(row: Mapping[str, Any], line: int, catalog: str, defaults: VideoSetting
         settings = _settings(row, defaults)
     except ValueError as error:
         raise RowError(f"row {line} ({row_id}): {error}") from error
-    return CatalogRow(
-        row_id,
-        line,
-        _resolve(row["reference"].strip(), catalog),
-        _resolve(row["driving"].strip(), catalog),
-        settings,
-        row,
-    )
+    return CatalogRow(row_id, line, row["reference"], row["driving"], settings, row)
+
+
+def _is_text(row: Mapping[str, Any], name: str) -> bool:
+    return isinstance(row.get(name), str) and bool(row[name].strip())
 
 
 def _settings(row: Mapping[str, Any], defaults: VideoSettings) -> VideoSettings:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import uuid
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import ray
-from ray.data import DataContext
+from ray.data import ActorPoolStrategy, DataContext
 
 from model.animator import EMBEDDED
 from model.checkpoint import fetch_weights
@@ -25,7 +27,7 @@ from pipeline.quarantine import Quarantined
 from pipeline.quarantine import to_parquet as quarantine_to_parquet
 from pipeline.records import fingerprint, is_done, known_digests, read_record
 from pipeline.report import MANIFEST, manifest_to_parquet
-from pipeline.stages import AnimateRows, EstimatePoses, ModelChoice, ModelUnusable, Task
+from pipeline.stages import AnimateRows, EstimatePoses, ModelChoice, ModelUnusable, Task, pack, unpack
 from pipeline.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -140,11 +142,12 @@ def connect() -> None:
 
 def _make(request: Request, tasks: Sequence[Task]) -> Iterator[dict[str, Any] | Quarantined]:
     connect()
-    board = ProgressBoard.remote()  # type: ignore[attr-defined]
+    board = f"mimicmotion-progress-{uuid.uuid4().hex}"
+    handle = ProgressBoard.options(name=board).remote()  # type: ignore[attr-defined]
     unfinished = {task.row.id: task for task in tasks}
-    with Display(board, len(tasks)).shown() as display:
+    with Display(handle, len(tasks)).shown() as display:
         for row in _dataset(request, tasks, board).iter_rows():
-            outcome = row["outcome"]
+            outcome = unpack(row)
             row_id = outcome.id if isinstance(outcome, Quarantined) else outcome["id"]
             if isinstance(outcome, Quarantined) and outcome.stage == "model":
                 raise ModelUnusable(outcome.message)
@@ -161,23 +164,27 @@ def _make(request: Request, tasks: Sequence[Task]) -> Iterator[dict[str, Any] | 
         yield Quarantined.of(error, "worker", task.row.id, task.row.line, task.row.row, attempts=_DEATHS)
 
 
-def _dataset(request: Request, tasks: Sequence[Task], board: Any) -> ray.data.Dataset:
+def _dataset(request: Request, tasks: Sequence[Task], board: str) -> ray.data.Dataset:
     context = DataContext.get_current()
     # Every row a block of its own: a row that kills its worker takes no other with it, and rows spread over workers.
     context.target_max_block_size = 1
     context.max_errored_blocks = -1
     # One long video is one block, and may take hours.
     context.execution_options.preserve_order = False
-    context.execution_no_progress_timeout_s = -1  # type: ignore[attr-defined]
+    context.execution_no_progress_timeout_s = -1
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    # What it says at other levels is of blocks and operators; the job reports rows itself.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
     groups: dict[tuple[str, float], list[Task]] = defaultdict(list)
     for task in tasks:
         groups[task.driving.sha256, task.row.settings.fps].append(task)
     resources = Resources.of(request, len(tasks), len(groups))
-    dying: dict[str, Any] = {"max_restarts": -1, "max_task_retries": _DEATHS - 1}
-    dataset = ray.data.from_items([{"tasks": group} for group in groups.values()], override_num_blocks=len(groups))
+    mortal: dict[str, Any] = {"max_restarts": -1, "max_task_retries": _DEATHS - 1}
+    # Deprecated without a successor in Ray 2.60: there is no other way to bound the retries of a pool's actors.
+    warnings.filterwarnings("ignore", message=".*ray_remote_args", category=DeprecationWarning)
+    dataset = ray.data.from_items([pack(group) for group in groups.values()], override_num_blocks=len(groups))
     return dataset.map_batches(
         EstimatePoses,
         batch_size=1,
@@ -189,18 +196,23 @@ def _dataset(request: Request, tasks: Sequence[Task], board: Any) -> ray.data.Da
             request.output,
             board,
         ),
-        concurrency=resources.pose_workers,
+        compute=_pool(resources.pose_workers),
         num_cpus=resources.pose_cpus,
         num_gpus=resources.pose_gpus,
-        **dying,
+        **mortal,
     ).map(
-        AnimateRows,
+        AnimateRows,  # type: ignore[arg-type]
         fn_constructor_args=(request.model, resources.threads, request.output, board),
-        concurrency=resources.workers,
+        compute=_pool(resources.workers),
         num_cpus=resources.cpus,
         num_gpus=resources.gpus,
-        **dying,
+        **mortal,
     )
+
+
+def _pool(size: int) -> ActorPoolStrategy:
+    # A row waits for whichever worker is free first, not behind a long one.
+    return ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pipeline.inputs import InputFile, local_copy
 from pipeline.pose_table import VideoPoses, read_pose_table, write_pose_table
 from pipeline.sampling import sample_indices
 from pipeline.storage import Storage
-from pipeline.video import Frame, read_frames
+from pipeline.video import Frame, VideoError, read_frames
 
 Progress = Callable[[int, int], None]
 
@@ -64,6 +64,8 @@ def _estimate(path: Path, driving: InputFile, fps: float, estimator: PoseEstimat
     people, times = [], []
     with read_frames(path, fps=fps) as reader:
         total, info = len(reader.sources), reader.info
+        if reader.truncated:
+            raise _cut_short(driving)
 
         def pixels(frame: Frame) -> np.ndarray:
             times.append(frame.pts_s)
@@ -72,7 +74,16 @@ def _estimate(path: Path, driving: InputFile, fps: float, estimator: PoseEstimat
         for found in estimator.track(map(pixels, reader)):
             people.append(found)
             progress(len(people), total)
+        # Some files only turn out to be cut short where they end.
+        if reader.truncated:
+            raise _cut_short(driving)
     return VideoPoses(driving.sha256, driving.uri, fps, info.width, info.height, times, people)
+
+
+def _cut_short(driving: InputFile) -> VideoError:
+    return VideoError(
+        f"{driving.uri}: the file ends before its header says; fetch it again, or cut it to what is whole"
+    )
 
 
 def at_rate(poses: VideoPoses, fps: float) -> VideoPoses:

@@ -46,10 +46,10 @@ class ProgressBoard:
 
 
 class Reporter:
-    """A worker's line to the board, used at most twice a second for one row."""
+    """A worker's line to the board of that name, used at most twice a second."""
 
-    def __init__(self, board: Any) -> None:
-        self._board = board
+    def __init__(self, board: str) -> None:
+        self._board = ray.get_actor(board)
         self._last = 0.0
 
     def report(self, row_id: str, stage: str, done: int, total: int) -> None:

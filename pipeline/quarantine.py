@@ -53,11 +53,11 @@ class Quarantined:
 def to_parquet(entries: Sequence[Quarantined]) -> bytes:
     """The table, readable by anything; an empty one has its columns too.
 
-    The input columns that every catalog has stand beside the reasons, so the file is itself a catalog.
+    The rows' own columns stand beside the reasons, as text, so that the file is itself a catalog.
     """
     rows = [{**vars(entry), "row": json.dumps(dict(entry.row), default=str)} for entry in entries]
     table = pa.Table.from_pylist(rows, SCHEMA)
-    for column in ("reference", "driving"):
+    for column in sorted({"reference", "driving"}.union(*(entry.row for entry in entries)) - set(SCHEMA.names)):
         values = [entry.row.get(column) for entry in entries]
         table = table.append_column(column, pa.array([None if v is None else str(v) for v in values], pa.string()))
     buffer = io.BytesIO()

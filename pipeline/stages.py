@@ -6,6 +6,7 @@ A row that fails is an outcome like any other; nothing that a row does may end t
 from __future__ import annotations
 
 import logging
+import pickle
 import tempfile
 import time
 from collections.abc import Iterator
@@ -68,6 +69,16 @@ class ModelChoice:
     attention: str
 
 
+def pack(value: Any) -> dict[str, bytes]:
+    """A value as a row that Ray Data carries between the job's own processes."""
+    return {"packed": pickle.dumps(value)}
+
+
+def unpack(row: dict[str, Any]) -> Any:
+    """What was packed."""
+    return pickle.loads(row["packed"])  # noqa: S301 - never a file, only what this job packed
+
+
 class ModelUnusable(RuntimeError):
     """The networks cannot be loaded: no row can be made."""
 
@@ -75,15 +86,19 @@ class ModelUnusable(RuntimeError):
 class EstimatePoses:
     """A driving video and the rows that use it -> the rows with their poses, each on its own."""
 
-    def __init__(self, choice: EstimatorChoice, device: str, half: bool, threads: int, output: str, board: Any) -> None:
+    def __init__(self, choice: EstimatorChoice, device: str, half: bool, threads: int, output: str, board: str) -> None:
         self._estimator = choice.load(device, threads)
         self._half = half
         self._storage = Storage(output)
         self._reporter = Reporter(board)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, list[Any]]]:
-        (tasks,) = batch["tasks"]
-        first: Task = tasks[0]
+        (packed,) = batch["packed"]
+        for work in self._posed(unpack({"packed": packed})):
+            yield {name: [value] for name, value in pack(work).items()}
+
+    def _posed(self, tasks: list[Task]) -> Iterator[Posed | Quarantined]:
+        first = tasks[0]
         start = time.monotonic()
         try:
             poses = driving_poses(
@@ -95,15 +110,15 @@ class EstimatePoses:
             )
         except Exception as error:
             for task in tasks:
-                yield {"work": [_quarantined(error, "poses", task)]}
+                yield _quarantined(error, "poses", task)
             return
         seconds = time.monotonic() - start
         for task in tasks:
             try:
                 driving, people = followed(poses, task.row.settings.person)
-                yield {"work": [Posed(task, driving, self._reference_pose(task), people, seconds)]}
+                yield Posed(task, driving, self._reference_pose(task), people, seconds)
             except Exception as error:
-                yield {"work": [_quarantined(error, "poses", task)]}
+                yield _quarantined(error, "poses", task)
 
     def _reference_pose(self, task: Task) -> PoseSequence:
         with local_copy(task.reference.uri) as path:
@@ -121,7 +136,7 @@ class EstimatePoses:
 class AnimateRows:
     """A row with its poses -> its video and its record, or the reason why not."""
 
-    def __init__(self, choice: ModelChoice, threads: int, output: str, board: Any) -> None:
+    def __init__(self, choice: ModelChoice, threads: int, output: str, board: str) -> None:
         torch.set_num_threads(threads)
         self._choice = choice
         self._storage = Storage(output)
@@ -129,20 +144,21 @@ class AnimateRows:
         self._animator: Animator | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        work: Posed | Quarantined = row["work"]
-        if isinstance(work, Quarantined):
-            return {"outcome": work}
+        work = unpack(row)
+        return pack(work if isinstance(work, Quarantined) else self._outcome(work))
+
+    def _outcome(self, work: Posed) -> dict[str, Any] | Quarantined:
         task = work.task
         frames = 0
         try:
             record = self._make(work, self._loaded())
             frames = record["output"]["frames"]
-            return {"outcome": record}
+            return record
         except ModelUnusable as error:
-            return {"outcome": _quarantined(error, "model", task)}
+            return _quarantined(error, "model", task)
         except Exception as error:
             log.exception("%s: quarantined", task.row.id)
-            return {"outcome": _quarantined(error, "animate", task)}
+            return _quarantined(error, "animate", task)
         finally:
             self._reporter.finish(task.row.id, frames)
 
@@ -178,7 +194,7 @@ class AnimateRows:
                 if identify(input_file.uri, kind, known).sha256 != input_file.sha256:
                     raise InputError(f"{kind} {input_file.uri} changed while it was used; run again")
             seconds = time.monotonic() - start
-            record = self._record(posed, scene, animator, video, frame.shape, seconds)
+            record = self._record(posed, scene, animator, video, frame.shape, writer.has_audio, seconds)
             # A reader may see no record, but never one that speaks of another video than the one beside it.
             self._storage.remove(record_name(task.row.id))
             self._storage.put(video, video_name(task.row.id))
@@ -198,7 +214,14 @@ class AnimateRows:
             yield side_by_side([scene.picture, guidance, frame], frame.shape[0])
 
     def _record(
-        self, posed: Posed, scene: Scene, animator: Animator, video: Path, shape: tuple[int, ...], seconds: float
+        self,
+        posed: Posed,
+        scene: Scene,
+        animator: Animator,
+        video: Path,
+        shape: tuple[int, ...],
+        audio: bool,
+        seconds: float,
     ) -> dict[str, Any]:
         task, frames = posed.task, len(posed.driving)
         settings = task.row.settings
@@ -225,6 +248,7 @@ class AnimateRows:
                 "duration_s": frames / settings.fps,
                 "width": shape[1],
                 "height": shape[0],
+                "audio": audio,
             },
             "timings_s": {"poses": round(posed.seconds, 3), "animate": round(seconds, 3)},
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

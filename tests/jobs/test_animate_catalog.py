@@ -1,0 +1,321 @@
+"""The main job as a person runs it: real footage, real Ray, the embedded network at its smallest."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.animate_catalog import OK, SOME_QUARANTINED, WRONG_REQUEST, main
+from pipeline.video import probe_video
+from tests.conftest import ffmpeg
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("--resolution", "64x64", "--steps", "1", "--fps", "5", "--window", "8", "--overlap", "2")
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+def write_catalog(path: Path, rows: list[dict[str, Any]]) -> Path:
+    columns = sorted({name for row in rows for name in row}, key=lambda n: (n not in ("id", "reference", "driving"), n))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def animate(catalog: Path, output: Path, *options: str) -> int:
+    return main(["--catalog", str(catalog), "--output", str(output), *SMALL, *options])
+
+
+def quarantined(output: Path) -> dict[str, str]:
+    return {row["id"]: row["message"] for row in pq.read_table(output / "quarantine.parquet").to_pylist()}
+
+
+def made(output: Path) -> list[str]:
+    return pq.read_table(output / "manifest.parquet")["id"].to_pylist()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def times(output: Path) -> dict[str, int]:
+    return {path.stem: path.stat().st_mtime_ns for path in (output / "videos").iterdir()}
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, dance: Path, dancer_picture: Path) -> Path:
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    shutil.copy(dance, folder / "dance.mp4")
+    for name in ("one.png", "two.png"):
+        shutil.copy(dancer_picture, folder / name)
+    return folder
+
+
+def test_rows_become_videos_and_the_next_run_only_redoes_what_changed(inputs, tmp_path, capsys, monkeypatch):
+    rows: list[dict[str, Any]] = [
+        {"id": "one", "reference": "one.png", "driving": "dance.mp4", "mood": "gay"},
+        {"id": "two", "reference": "two.png", "driving": "dance.mp4", "seed": 7},
+        {"id": "gone", "reference": "nowhere.png", "driving": "dance.mp4"},
+    ]
+    catalog, output = write_catalog(inputs / "catalog.csv", rows), tmp_path / "out"
+    assert animate(catalog, output) == SOME_QUARANTINED
+    assert "2 made, 0 kept, 1 quarantined" in capsys.readouterr().out
+    assert made(output) == ["one", "two"]
+    assert "nowhere.png: no such file" in quarantined(output)["gone"]
+    for name in ("one", "two"):
+        info = probe_video(output / "videos" / f"{name}.mp4")
+        assert (info.width, info.height, info.frames) == (64, 64, 5)
+        assert info.duration_s == pytest.approx(1, abs=1 / 5)
+        assert info.has_audio
+    record = json.loads((output / "records" / "one.json").read_text())
+    assert record["row"]["mood"] == "gay"
+    assert record["output"]["frames"] == record["poses"]["frames_seen"] == 5
+    assert record["poses"]["people"] == 1
+    assert json.loads((output / "records" / "two.json").read_text())["settings"]["seed"] == 7
+    assert len(list((output / "poses").iterdir())) == 1, "the poses of a video are estimated once"
+    assert not (output / ".incoming").exists()
+
+    # The same again: nothing is made, and Ray is not even needed.
+    before = times(output)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.job.connect", lambda: pytest.fail("a run with nothing to make started Ray"))
+        assert animate(catalog, output) == SOME_QUARANTINED
+    assert "0 made, 2 kept, 1 quarantined" in capsys.readouterr().out
+    assert times(output) == before
+
+    # Another picture under the same name: that row alone.
+    ffmpeg("-f", "lavfi", "-i", "color=c=red:s=80x120:d=1", "-frames:v", "1", inputs / "two.png")
+    assert animate(catalog, output) == SOME_QUARANTINED
+    assert "1 made, 1 kept" in capsys.readouterr().out
+    assert times(output)["one"] == before["one"]
+    assert times(output)["two"] != before["two"]
+    assert not json.loads((output / "records" / "two.json").read_text())["poses"]["reference_seen"]
+
+    # Another setting in a row, and the missing picture is there now.
+    shutil.copy(inputs / "one.png", inputs / "nowhere.png")
+    rows[0]["seed"] = 8
+    assert animate(write_catalog(catalog, rows), output) == OK
+    assert "2 made, 1 kept, 0 quarantined" in capsys.readouterr().out
+    assert made(output) == ["gone", "one", "two"]
+    assert quarantined(output) == {}
+
+
+def test_side_by_side_shows_three_panels(inputs, tmp_path):
+    rows = [{"id": "one", "reference": "one.png", "driving": "dance.mp4", "resolution": "60x50"}]
+    assert animate(write_catalog(inputs / "c.csv", rows), tmp_path / "out", "--layout", "side-by-side") == OK
+    info = probe_video(tmp_path / "out" / "videos" / "one.mp4")
+    assert (info.width, info.height) == (3 * 60 + 2, 50)
+
+
+def huge_png(width: int, height: int) -> bytes:
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
+
+
+def test_each_bad_row_is_named_with_its_reason_and_the_others_are_made(inputs, tmp_path):
+    good_video = (inputs / "dance.mp4").read_bytes()
+    (inputs / "text.png").write_text("this is not a picture")
+    (inputs / "huge.png").write_bytes(huge_png(10_000, 10_000))
+    (inputs / "text.mp4").write_text("this is not a video\n" * 50)
+    (inputs / "cut.mp4").write_bytes(good_video[: len(good_video) // 2])
+    (inputs / "empty.mp4").write_bytes(b"")
+    ffmpeg("-f", "lavfi", "-i", "sine=d=1", inputs / "sound.mp4")
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x64:d=0.4:r=5", inputs / "nobody.mp4")
+
+    def row(row_id: str, reference: str = "one.png", driving: str = "dance.mp4", **more: Any) -> dict[str, Any]:
+        return {"id": row_id, "reference": reference, "driving": driving, **more}
+
+    rows = [
+        row("good"),
+        row("text-picture", reference="text.png"),
+        row("huge-picture", reference="huge.png"),
+        row("text-video", driving="text.mp4"),
+        row("cut-video", driving="cut.mp4"),
+        row("empty-video", driving="empty.mp4"),
+        row("sound-only", driving="sound.mp4"),
+        row("nobody", driving="nobody.mp4"),
+        row("good"),
+        row("../outside"),
+        row("nan", guidance="nan"),
+        row("no-driving", driving=""),
+        row("third-person", person=3),
+    ]
+    catalog, output = write_catalog(inputs / "catalog.csv", rows), tmp_path / "out"
+    before = contents(inputs)
+    assert animate(catalog, output) == SOME_QUARANTINED
+    assert made(output) == ["good"]
+    entries = pq.read_table(output / "quarantine.parquet").to_pylist()
+    assert [entry["line"] for entry in entries] == list(range(2, 14)), "one entry a bad row, in order"
+    reasons = {entry["id"]: entry["message"] for entry in entries}
+    for row_id, part in {
+        "text-picture": "not a picture",
+        "huge-picture": "10000x10000",
+        "text-video": "text.mp4",
+        "cut-video": "cut.mp4",
+        "empty-video": "0 bytes",
+        "sound-only": "sound.mp4",
+        "nobody": "nobody is seen",
+        "good": "already used by row 1",
+        "../outside": "cannot name a file",
+        "nan": "guidance",
+        "no-driving": "driving is ''",
+        "third-person": "1",
+    }.items():
+        assert part in reasons[row_id], (row_id, reasons[row_id])
+    assert json.loads(entries[0]["row"])["reference"] == str(inputs / "text.png")
+    assert contents(inputs) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["inputs", "out"]
+    assert sorted(contents(output / "videos")) == ["good.mp4"]
+
+
+def test_a_request_that_is_wrong_ends_with_2_and_one_line(inputs, tmp_path, capsys):
+    good = write_catalog(inputs / "good.csv", [{"id": "a", "reference": "one.png", "driving": "dance.mp4"}])
+    columns = write_catalog(inputs / "columns.csv", [{"id": "a", "driving": "dance.mp4"}])
+    file = tmp_path / "file"
+    file.write_text("")
+    for arguments, reason in (
+        ([good, file / "out"], "cannot be written"),
+        ([columns, tmp_path / "out"], "no column reference"),
+        ([tmp_path / "none.csv", tmp_path / "out"], "no such file"),
+        ([good, tmp_path / "out", "--steps", "0"], "steps is 0"),
+        ([good, tmp_path / "out", "--guidance", "nan"], "guidance is 'nan'"),
+        ([good, tmp_path / "out", "--fps", "nan"], "fps is nan"),
+        ([good, tmp_path / "out", "--device", "cuda"], "no GPU"),
+        ([good, tmp_path / "out", "--model", str(inputs)], "checkpoint"),
+        ([good, tmp_path / "out", "--model", str(inputs), "--checkpoint", str(good)], "unet/config.json: no such file"),
+        ([good, tmp_path / "out", "--pose-estimator", "dwpose"], "yolox_l.onnx"),
+    ):
+        assert animate(*arguments) == WRONG_REQUEST
+        message = capsys.readouterr().err.strip().splitlines()[-1]
+        assert message.startswith("error: ")
+        assert reason in message
+
+
+def test_a_dry_run_says_what_it_would_do_and_touches_nothing(inputs, tmp_path, capsys):
+    rows = [
+        {"id": "one", "reference": "one.png", "driving": "dance.mp4"},
+        {"id": "bad", "reference": "none.png", "driving": "dance.mp4"},
+    ]
+    catalog, output = write_catalog(inputs / "catalog.csv", rows), tmp_path / "out"
+    assert animate(catalog, output, "--dry-run", "--fps", "20", "--guidance", "2") == OK
+    lines = capsys.readouterr().out.splitlines()
+    one = next(line.split() for line in lines if line.startswith("one"))
+    # 20 driving frames in windows of 7 that share 2: four windows, one step, two passes.
+    assert one[1:4] == ["20", "4", "8"]
+    assert one[-1] == "make"
+    assert any(line.startswith("bad") and "none.png" in line for line in lines)
+    assert not output.exists()
+    assert animate(catalog, output) == SOME_QUARANTINED
+    assert animate(catalog, output, "--dry-run") == OK
+    assert "skip, made already" in capsys.readouterr().out
+
+
+def workers() -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if any("AnimateRows" in part for part in process.info["cmdline"] or []):
+            found.append(process)
+    return found
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_a_row_whose_worker_dies_is_tried_once_more_and_then_quarantined(inputs, tmp_path, deaths):
+    rows = [{"id": "one", "reference": "one.png", "driving": "dance.mp4"}]
+    catalog, output = write_catalog(inputs / "catalog.csv", rows), tmp_path / "out"
+    # A worker that is at a row has a folder for its video.
+    old = set(Path(tempfile.gettempdir()).glob("mimicmotion-*/.video.mp4-*"))
+    killed = 0
+    stop = threading.Event()
+
+    def kill() -> None:
+        nonlocal killed
+        while killed < deaths and not stop.wait(0.02):
+            new = set(Path(tempfile.gettempdir()).glob("mimicmotion-*/.video.mp4-*")) - old
+            if new:
+                old.update(new)
+                for process in workers():
+                    process.kill()
+                killed += 1
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    status = animate(catalog, output, "--steps", "50")
+    stop.set()
+    thread.join()
+    assert killed == deaths
+    if deaths == 1:
+        assert status == OK
+        assert made(output) == ["one"]
+    else:
+        assert status == SOME_QUARANTINED
+        assert "its worker died 2 times" in quarantined(output)["one"]
+
+
+def test_killed_half_way_and_run_again_nothing_is_lost_or_made_twice(inputs, tmp_path):
+    rows = [{"id": f"row-{i}", "reference": "one.png", "driving": "dance.mp4", "seed": i} for i in range(4)]
+    catalog, output = write_catalog(inputs / "catalog.csv", rows), tmp_path / "out"
+    command = [
+        sys.executable, "jobs/animate_catalog.py", "--catalog", str(catalog), "--output", str(output), *SMALL,
+        "--steps", "20",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    job = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(output.glob("records/*.json")):
+        assert job.poll() is None, "the job ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    finished = {path.stem: path.stat().st_mtime_ns for path in output.glob("records/*.json")}
+    assert 1 <= len(finished) < 4
+    assert not (output / "manifest.parquet").exists()
+
+    time.sleep(1)  # Ray's own processes notice that their driver is gone
+    assert animate(catalog, output, "--steps", "20") == OK
+    assert made(output) == [f"row-{i}" for i in range(4)]
+    assert {name: (output / "records" / f"{name}.json").stat().st_mtime_ns for name in finished} == finished
+    names = sorted(contents(output))
+    assert names == sorted(
+        [f"records/row-{i}.json" for i in range(4)]
+        + [f"videos/row-{i}.mp4" for i in range(4)]
+        + [".lock", "manifest.parquet", "quarantine.parquet", *(n for n in names if n.startswith("poses/"))]
+    )
+    for i in range(4):
+        assert probe_video(output / "videos" / f"row-{i}.mp4").frames == 5
+
+
+def test_two_runs_at_once_on_one_output_the_second_is_refused(inputs, tmp_path, capsys):
+    from pipeline.storage import Storage
+
+    catalog = write_catalog(inputs / "c.csv", [{"id": "a", "reference": "one.png", "driving": "dance.mp4"}])
+    with Storage(str(tmp_path / "out")).claimed():
+        assert animate(catalog, tmp_path / "out") == WRONG_REQUEST
+    assert f"in use by process {os.getpid()}" in capsys.readouterr().err

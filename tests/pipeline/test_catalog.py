@@ -1,0 +1,133 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from model.settings import AnimationSettings
+from pipeline.catalog import CatalogError, VideoSettings, read_catalog
+
+DEFAULTS = VideoSettings(AnimationSettings())
+
+
+def read(path: Path, text: str):
+    path.write_text(text)
+    return read_catalog(str(path), DEFAULTS)
+
+
+def test_three_formats_say_the_same(tmp_path):
+    row = {"id": "a", "reference": "r.png", "driving": "s3://videos/d.mp4", "seed": 7, "fps": 12.5, "mood": "gay"}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "c.parquet")
+    (tmp_path / "c.jsonl").write_text(json.dumps(row) + "\n\n")
+    (tmp_path / "c.csv").write_text("id,reference,driving,seed,fps,mood\na,r.png,s3://videos/d.mp4,7,12.5,gay\n")
+    for name in ("c.parquet", "c.jsonl", "c.csv"):
+        (found,), bad = read_catalog(str(tmp_path / name), DEFAULTS)
+        assert bad == []
+        assert (found.id, found.line) == ("a", 1)
+        assert found.reference == str(tmp_path / "r.png"), "relative to the catalog"
+        assert found.driving == "s3://videos/d.mp4"
+        assert (found.settings.animation.seed, found.settings.fps) == (7, 12.5)
+        assert found.row["mood"] == "gay"
+
+
+def test_paths_in_a_remote_catalog_are_relative_to_it():
+    import fsspec
+
+    with fsspec.open("memory://lists/c.csv", "w") as file:
+        file.write("id,reference,driving\na,r.png,videos/d.mp4\n")
+    (row,), _ = read_catalog("memory://lists/c.csv", DEFAULTS)
+    assert row.reference == "memory:///lists/r.png"
+    assert row.driving == "memory:///lists/videos/d.mp4"
+
+
+def test_every_override_reaches_its_setting(tmp_path):
+    header = "id,reference,driving,seed,steps,guidance,fps,resolution,fusion,person"
+    (row,), _ = read(tmp_path / "c.csv", f"{header}\na,r,d,9223372036854775807,3,1:3,24,64x80,mean,2\n")
+    animation = row.settings.animation
+    assert (animation.seed, animation.steps, animation.guidance) == (2**63 - 1, 3, "1:3")
+    assert (row.settings.fps, animation.resolution, animation.fusion, row.settings.person) == (24, "64x80", "mean", 2)
+
+
+def test_an_empty_cell_is_the_default_also_in_a_column_of_numbers(tmp_path):
+    table = pa.table({
+        "id": ["a", "b"], "reference": ["r", "r"], "driving": ["d", "d"],
+        "resolution": pa.array([576.0, None]), "seed": pa.array([1.0, None]),
+    })  # fmt: skip
+    pq.write_table(table, tmp_path / "c.parquet")
+    (a, b), bad = read_catalog(str(tmp_path / "c.parquet"), DEFAULTS)
+    assert bad == []
+    assert (a.settings.animation.resolution, a.settings.animation.seed) == ("576", 1)
+    assert b.settings == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("../x,r,d,", "cannot name a file"),
+        ("a/b,r,d,", "cannot name a file"),
+        (".hidden,r,d,", "cannot name a file"),
+        (f"{'x' * 129},r,d,", "cannot name a file"),
+        (",r,d,", "id is ''"),
+        ("a,,d,", "reference is ''"),
+        ("a,r,,", "driving is ''"),
+        ("a,r,d,nan", "fps"),
+        ("a,r,d,0", "fps is 0.0"),
+        ("a,r,d,inf", "fps is inf"),
+        ("a,r,d,fast", "expected a number"),
+        ("a,r,d,1,2", "more fields"),
+    ],
+)
+def test_a_bad_row_is_named_and_the_next_is_read(tmp_path, row, reason):
+    (good,), (bad,) = read(tmp_path / "c.csv", f"id,reference,driving,fps\n{row}\ngood,r,d,\n")
+    assert (good.id, good.line) == ("good", 2)
+    assert (bad.line, bad.stage) == (1, "catalog")
+    assert "row 1" in bad.message
+    assert reason in bad.message
+
+
+def test_nan_in_a_number_column_is_refused_not_taken_for_empty(tmp_path):
+    pq.write_table(
+        pa.table({"id": ["a"], "reference": ["r"], "driving": ["d"], "steps": pa.array([float("nan")])}),
+        tmp_path / "c.parquet",
+    )
+    rows, (bad,) = read_catalog(str(tmp_path / "c.parquet"), DEFAULTS)
+    assert rows == []
+    assert "steps is NaN" in bad.message
+
+
+def test_of_rows_with_one_id_the_first_counts_and_case_does_not_tell_them_apart(tmp_path):
+    rows, bad = read(tmp_path / "c.csv", "id,reference,driving\na,r1,d\nb,r,d\na,r2,d\nA,r3,d\n")
+    assert [row.id for row in rows] == ["a", "b"]
+    assert rows[0].reference.endswith("r1")
+    assert [entry.line for entry in bad] == [3, 4]
+    assert all("already used by row 1" in entry.message for entry in bad)
+
+
+def test_a_line_that_is_not_json_is_one_bad_row(tmp_path):
+    good = json.dumps({"id": "a", "reference": "r", "driving": "d"})
+    rows, bad = read(tmp_path / "c.jsonl", f"{good}\n{{broken\n[1]\n")
+    assert [row.id for row in rows] == ["a"]
+    assert [entry.line for entry in bad] == [2, 3]
+    assert "not JSON" in bad[0].message
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("c.csv", "id,driving\na,d\n", "no column reference; it has id, driving"),
+        ("c.csv", "id,reference,driving\n", "no rows"),
+        ("c.csv", "", "no rows"),
+        ("c.txt", "id,reference,driving\na,r,d\n", "unknown format"),
+        ("c.parquet", "not parquet", "cannot be read as parquet"),
+        ("c.csv", 'id,reference,driving\n"a', "cannot be read as csv"),
+    ],
+)
+def test_a_catalog_that_is_no_catalog_is_one_error(tmp_path, name, text, reason):
+    with pytest.raises(CatalogError, match=reason):
+        read(tmp_path / name, text)
+
+
+def test_a_missing_catalog_is_named(tmp_path):
+    with pytest.raises(CatalogError, match=r"none\.csv: no such file"):
+        read_catalog(str(tmp_path / "none.csv"), DEFAULTS)

@@ -1,0 +1,45 @@
+import hashlib
+
+import fsspec
+import pytest
+
+from pipeline.inputs import MAX_BYTES, InputError, identify, local_copy
+
+
+def test_the_digest_is_of_the_contents_and_unchanged_files_are_not_read_again(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"picture")
+    found = identify(str(path), "reference", {})
+    assert found.sha256 == hashlib.sha256(b"picture").hexdigest()
+    known = {(found.uri, found.version): "remembered"}
+    assert identify(str(path), "reference", known).sha256 == "remembered"
+    path.write_bytes(b"another")
+    assert identify(str(path), "reference", known).sha256 == hashlib.sha256(b"another").hexdigest()
+
+
+def test_faults_are_named(tmp_path, monkeypatch):
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "big").write_bytes(b"x" * 11)
+    monkeypatch.setitem(MAX_BYTES, "reference", 10)
+    for name, reason in (
+        ("none", "no such file"),
+        ("empty", "0 bytes"),
+        ("big", "more than the 10"),
+        (".", "directory"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            identify(str(tmp_path / name), "reference", {})
+
+
+def test_a_local_file_is_used_in_place_and_a_remote_one_goes_again(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"video")
+    with local_copy(str(tmp_path / "a.mp4")) as path:
+        assert path == tmp_path / "a.mp4"
+    with fsspec.open("memory://in/a.mp4", "wb") as file:
+        file.write(b"video")
+    with local_copy("memory://in/a.mp4") as path:
+        assert path.name == "a.mp4"
+        assert path.read_bytes() == b"video"
+    assert not path.exists()
+    with pytest.raises(InputError, match="cannot be fetched"), local_copy("memory://in/none.mp4"):
+        pass

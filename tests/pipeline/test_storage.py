@@ -1,0 +1,68 @@
+import os
+import pickle
+
+import pytest
+
+from pipeline.storage import Storage, StorageError
+
+
+@pytest.fixture(params=["local", "memory"])
+def storage(request, tmp_path):
+    return Storage(str(tmp_path / "out") if request.param == "local" else f"memory://{tmp_path.name}/out")
+
+
+def test_files_are_written_read_and_removed(storage, tmp_path):
+    (tmp_path / "local").write_bytes(b"video")
+    storage.write("records/a.json", b"{}")
+    storage.put(tmp_path / "local", "videos/a.mp4")
+    assert storage.read("records/a.json") == b"{}"
+    assert storage.size("videos/a.mp4") == 5
+    assert storage.exists("videos/a.mp4")
+    storage.get("videos/a.mp4", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"video"
+    storage.remove("videos/a.mp4")
+    storage.remove("videos/a.mp4")
+    assert not storage.exists("videos/a.mp4")
+    assert storage.size("videos/a.mp4") is None
+    assert storage.read("videos/a.mp4") is None
+
+
+def test_it_can_be_sent_to_another_process(storage):
+    storage.write("a", b"1")
+    assert pickle.loads(pickle.dumps(storage)).read("a") == b"1"
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path, monkeypatch):
+    storage = Storage(str(tmp_path))
+    storage.write("a", b"old")
+    seen = []
+
+    def replace(source, target, real=os.replace):
+        seen.append((tmp_path / "a").read_bytes())
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    storage.write("a", b"new")
+    assert seen == [b"old"]
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path):
+    (tmp_path / ".incoming").mkdir()
+    (tmp_path / ".incoming" / "half").write_bytes(b"half")
+    with Storage(str(tmp_path)).claimed():
+        assert not (tmp_path / ".incoming" / "half").exists()
+
+
+def test_a_claim_is_refused_while_it_is_held_and_free_afterwards(tmp_path):
+    first, second = Storage(str(tmp_path)), Storage(str(tmp_path))
+    with first.claimed(), pytest.raises(StorageError, match=f"in use by process {os.getpid()}"), second.claimed():
+        pass
+    with second.claimed():
+        pass
+
+
+def test_an_output_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot be written"), Storage(str(tmp_path / "file" / "out")).claimed():
+        pass
