@@ -1,0 +1,334 @@
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from model import noise
+from model.animator import Animator, Scene, compose, fit_picture, fusion_plan
+from model.artifacts import ArtifactError
+from model.conditioning import CoverFit, clip_pixels, truncate_like_released
+from model.denoiser import Condition, denoise
+from model.fusion import progressive, released
+from model.guidance import draw_pose_sequence
+from model.keypoints import NUM_KEYPOINTS, PoseSequence
+from model.sampler import karras_sigmas
+from model.settings import AnimationSettings
+
+TINY = AnimationSettings(resolution="64x64", window=8, overlap=2, steps=1, decode_chunk=4, decode_overlap=1)
+
+
+@pytest.fixture(scope="module")
+def animator() -> Animator:
+    return Animator.load()
+
+
+def picture(height: int = 64, width: int = 64) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def poses(frames: int, seed: int = 1, width: int = 64, height: int = 64) -> PoseSequence:
+    """Somebody who moves a little from frame to frame, all over the frame."""
+    source = np.random.default_rng(seed)
+    points = source.uniform(0.1, 0.9, (NUM_KEYPOINTS, 2)) + source.normal(0, 0.03, (frames, NUM_KEYPOINTS, 2))
+    return PoseSequence(
+        (points * (width, height)).astype(np.float32),
+        np.full((frames, NUM_KEYPOINTS), 0.9, np.float32),
+        np.tile(np.array([0, 0, width, height], np.float32), (frames, 1)),
+        np.ones(frames, np.float32),
+        np.ones(frames, np.int32),
+        width,
+        height,
+    )
+
+
+def scene(frames: int, settings: AnimationSettings = TINY) -> Scene:
+    return compose(picture(), poses(1), poses(frames, seed=2), settings)
+
+
+def video(animator: Animator, frames: int, settings: AnimationSettings = TINY) -> np.ndarray:
+    return np.stack(list(animator.animate(scene(frames, settings), settings)))
+
+
+@pytest.mark.parametrize("style", ["default", "released"])
+@pytest.mark.parametrize("frames", [1, 3, 7, 8, 15])
+def test_as_many_frames_come_out_as_there_are_poses(animator, frames, style):
+    found = video(animator, frames, TINY.replace(style=style))
+    assert found.shape == (frames, 64, 64, 3)
+    assert found.dtype == np.uint8
+    assert found.std() > 1
+
+
+@pytest.mark.parametrize("fusion", ["progressive", "released", "mean", "none"])
+@pytest.mark.parametrize("overlap", [0, 3])
+def test_every_fusion_makes_every_frame(animator, fusion, overlap):
+    assert video(animator, 16, TINY.replace(fusion=fusion, overlap=overlap)).shape == (16, 64, 64, 3)
+
+
+@pytest.mark.parametrize(("guidance", "passes"), [("1", 1), ("0.5:3", 2), ("3:0.5", 2), ("2", 2)])
+def test_guidance_costs_a_second_pass_where_it_has_a_say(animator, monkeypatch, guidance, passes):
+    calls = []
+    forward = type(animator.networks.unet).forward
+
+    def counted(self, *args, **kwargs):
+        calls.append(kwargs["pose_features"] is not None)
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(animator.networks.unet), "forward", counted)
+    found = video(animator, 3, TINY.replace(guidance=guidance))
+    assert found.shape == (3, 64, 64, 3)
+    assert sorted(calls) == [False, True][2 - passes :]
+
+
+def test_guidance_below_one_lies_between_both_passes(animator):
+    one, half, ramp = (video(animator, 3, TINY.replace(guidance=text)) for text in ("1", "0.5", "0.5:1.001"))
+    # The ramp's first driving frame is guided by 0.667, its last by 1.001.
+    assert (one[-1].astype(int) - ramp[-1]).std() < 1
+    assert (one[0] != ramp[0]).mean() > 0.1
+    assert (one != half).mean() > 0.1, "0.5 is taken for 1"
+
+
+@pytest.mark.parametrize(("size", "shape"), [("80x100", (100, 80)), ("64x70", (70, 64)), ("16x16", (16, 16))])
+@pytest.mark.parametrize("style", ["default", "released"])
+def test_a_size_that_the_network_cannot_make_comes_out_all_the_same(animator, size, shape, style):
+    settings = TINY.replace(resolution=size, style=style)
+    assert video(animator, 2, settings).shape == (2, *shape, 3)
+
+
+def test_an_upright_reference_makes_an_upright_video(animator):
+    settings = TINY.replace(resolution="64")
+    for height, width, expected in ((90, 60, (64, 64)), (300, 100, (64, 64))):
+        made = compose(picture(height, width), poses(1, 1, width, height), poses(2), settings)
+        assert made.picture.shape == (*expected, 3)
+    upright = compose(picture(900, 500), poses(1, 1, 500, 900), poses(2), settings.replace(resolution="128"))
+    assert upright.picture.shape == (192, 128, 3)
+
+
+def test_nobody_in_the_picture_is_animated_with_a_note(animator):
+    made = compose(picture(), PoseSequence.empty(1, 64, 64), poses(2), TINY)
+    assert made.note is not None
+    assert "centred" in made.note
+    assert len(list(animator.animate(made, TINY))) == 2
+    assert scene(2).note is None
+
+
+@pytest.mark.parametrize("missing", [[1], [0, 3], [0, 1, 2, 3]])
+def test_frames_without_the_person_are_frames_all_the_same(animator, missing):
+    driving = poses(4)
+    driving.scores[missing] = 0
+    made = compose(picture(), poses(1), driving, TINY)
+    assert len(list(animator.animate(made, TINY))) == 4
+    drawn = [bool(image.any()) for image in made.guidance()]
+    assert drawn == [frame not in missing for frame in range(4)]
+
+
+def test_a_video_without_a_frame_is_refused():
+    with pytest.raises(ValueError, match="no frame"):
+        compose(picture(), poses(1), PoseSequence.empty(0, 64, 64), TINY)
+
+
+def test_the_reference_pose_moves_with_the_picture_and_the_driving_poses_to_it():
+    reference = poses(1, width=200, height=300)
+    made = compose(picture(300, 200), reference, poses(3, width=640, height=480), TINY)
+    fit = CoverFit.of(300, 200, 64, 64)
+    assert (made.reference_pose.width, made.reference_pose.height) == (64, 64)
+    assert (made.poses.width, made.poses.height) == (64, 64)
+    np.testing.assert_allclose(made.reference_pose.keypoints, fit.points(reference.keypoints, 300, 200), rtol=1e-6)
+    # The same posture in both: the person lies where the reference person does, by its mean.
+    found, wanted = made.poses.keypoints[:, :17].mean((0, 1)), made.reference_pose.keypoints[:, :17].mean((0, 1))
+    np.testing.assert_allclose(found, wanted, atol=6)
+
+
+def test_guidance_images_are_the_drawn_poses():
+    made = scene(2)
+    for found, expected in zip(made.guidance(), draw_pose_sequence(made.poses, 64, 64), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_released_style_scales_the_picture_as_released():
+    image = picture(200, 300)
+    whole, fit = fit_picture(image, TINY)
+    np.testing.assert_array_equal(whole, fit.image(image, antialias=True))
+    for half in (False, True):
+        cut, _ = fit_picture(image, TINY.replace(style="released"), half)
+        np.testing.assert_array_equal(cut, truncate_like_released(fit.image(image, antialias=False), half))
+    made = compose(image, poses(1, width=300, height=200), poses(2), TINY.replace(style="released"), half=True)
+    np.testing.assert_array_equal(made.picture, cut)
+
+
+def test_a_plan_has_room_for_the_reference_frame():
+    assert fusion_plan(TINY, 7).windows == (tuple(range(8)),)
+    assert fusion_plan(TINY, 20).windows == progressive(21, 8, 2).windows
+    assert fusion_plan(TINY.replace(fusion="released"), 20).windows == released(21, 8, 2).windows
+
+
+@torch.no_grad()
+def by_hand(animator: Animator, made: Scene, settings: AnimationSettings, low: float, high: float) -> np.ndarray:
+    """The video of one composed of the parts, all that the two styles do differently in sight."""
+    nets, frames, released_style = animator.networks, len(made.poses) + 1, settings.style == "released"
+    if released_style:
+        source = torch.Generator().manual_seed(settings.seed)
+        image_noise = torch.randn((3, 64, 64), generator=source)
+        tile = torch.randn((settings.window, 4, 8, 8), generator=source)
+        latents = torch.stack([tile[frame % settings.window] for frame in range(frames)])
+    else:
+        image_noise = noise.reference_noise(settings.seed, (3, 64, 64))
+        latents = noise.frame_noise(settings.seed, frames, (4, 8, 8))
+
+    def signed(image: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(image).permute(2, 0, 1).float() / 127.5 - 1
+
+    image = signed(made.picture)
+    drawings = [*draw_pose_sequence(made.reference_pose, 64, 64), *draw_pose_sequence(made.poses, 64, 64)]
+    noised = image + settings.noise_aug_strength * image_noise
+    condition = Condition(
+        image_embedding=nets.image_encoder(clip_pixels(image)).image_embeds[:, None],
+        reference_latent=nets.vae.encode(noised[None]).latent_dist.mode()[0],
+        time_ids=torch.tensor([[settings.model_fps - 1, settings.motion_bucket_id, settings.noise_aug_strength]]),
+        pose_features=torch.cat([nets.pose_net(signed(drawing)[None]) for drawing in drawings]),
+        guidance=torch.linspace(low, high, frames),
+    )
+    fuse = {"released": released, "progressive": progressive}[settings.fusion]
+    plan = fuse(frames, settings.window, settings.overlap)
+    sigmas = karras_sigmas(settings.steps, 0.002, 700.0)
+    latents = denoise(nets.unet, latents * math.sqrt(700.0**2 + 1), sigmas, plan, condition)
+
+    def decoded(part: torch.Tensor) -> torch.Tensor:
+        return nets.vae.decode(part / 0.18215, num_frames=len(part)).sample
+
+    if released_style:
+        raw = torch.cat([decoded(part) for part in latents.split(settings.decode_chunk)])[1:]
+        levels = ((raw / 2 + 0.5).clamp(0, 1) * 255).to(torch.uint8)
+    else:
+        raw = decoded(latents[1:])
+        levels = ((raw / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).numpy()
+
+
+def assert_same_video(found: np.ndarray, expected: np.ndarray) -> None:
+    difference = np.abs(found.astype(int) - expected)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-3
+
+
+def test_released_style_is_the_released_composition(animator):
+    settings = TINY.replace(
+        style="released", fusion="released", steps=2, guidance="1:3", noise_aug_strength=0.02, model_fps=8
+    )
+    made = scene(12, settings)
+    found = np.stack(list(animator.animate(made, settings)))
+    assert_same_video(found, by_hand(animator, made, settings, 1, 3))
+
+
+def test_default_style_is_the_mended_composition(animator):
+    # One chunk: how chunks are blended is the decoder's own matter.
+    settings = TINY.replace(steps=2, guidance="1:3", noise_aug_strength=0.02, decode_chunk=16, motion_bucket_id=90)
+    made = scene(12, settings)
+    found = np.stack(list(animator.animate(made, settings)))
+    assert_same_video(found, by_hand(animator, made, settings, 1, 3))
+
+
+def test_styles_differ(animator):
+    default, as_released = video(animator, 12), video(animator, 12, TINY.replace(style="released"))
+    assert (default != as_released).mean() > 0.1
+
+
+def test_chunks_are_blended_in_the_default_style_alone(animator):
+    for style, differ in (("default", True), ("released", False)):
+        apart, blended = (video(animator, 9, TINY.replace(style=style, decode_overlap=overlap)) for overlap in (0, 2))
+        assert (apart != blended).any() == differ
+
+
+def test_one_seed_is_one_video_and_another_seed_another(animator):
+    first, again, other = (video(animator, 9, TINY.replace(seed=seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).mean() > 0.1
+
+
+def test_the_global_generator_does_not_matter(animator):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = video(animator, 2)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(1)
+    np.testing.assert_array_equal(video(animator, 2), first)
+
+
+def test_progress_tells_of_every_step_and_every_frame(animator):
+    events = []
+    settings = TINY.replace(steps=2)
+    list(animator.animate(scene(5), settings, lambda *event: events.append(event)))
+    assert events == [("step", 1, 2), ("step", 2, 2), *(("frame", done, 5) for done in range(1, 6))]
+
+
+@pytest.mark.parametrize("style", ["default", "released"])
+def test_frames_are_decoded_when_they_are_asked_for(animator, monkeypatch, style):
+    decoded, events = [], []
+    decode = type(animator.networks.vae).decode
+
+    def counted(self, latents, num_frames):
+        decoded.append(num_frames)
+        return decode(self, latents, num_frames)
+
+    monkeypatch.setattr(type(animator.networks.vae), "decode", counted)
+    frames = animator.animate(scene(15), TINY.replace(style=style), lambda *event: events.append(event))
+    assert isinstance(frames, Iterator)
+    assert events == []
+    next(frames)
+    assert decoded == [4]
+    assert len(list(frames)) == 14
+    assert sum(decoded) >= 15
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("style", ["default", "released"])
+def test_half_precision_runs_on_the_cpu_and_stays_near(animator, monkeypatch, dtype, style):
+    half, finite = Animator.load(dtype=dtype), []
+    decode = type(half.networks.vae).decode
+
+    def watched(self, latents, num_frames):
+        decoded = decode(self, latents, num_frames)
+        finite.append(bool(decoded.sample.isfinite().all()))
+        return decoded
+
+    settings = TINY.replace(style=style, steps=2)
+    expected = video(animator, 9, settings)
+    monkeypatch.setattr(type(half.networks.vae), "decode", watched)
+    found = video(half, 9, settings)
+    assert finite
+    assert all(finite)
+    assert np.abs(found.astype(int) - expected).mean() < (4 if dtype == "float16" else 16)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_gpu_that_is_not_there_is_told(device):
+    with pytest.raises(ValueError, match=f"device is '{device}', but PyTorch sees no GPU"):
+        Animator.load(device=device)
+
+
+@pytest.mark.parametrize("device", ["tpu", "gpu", ""])
+def test_a_device_that_does_not_exist_is_named(device):
+    with pytest.raises(ValueError, match=f"device is '{device}'"):
+        Animator.load(device=device)
+
+
+def test_a_choice_that_cannot_be_is_named():
+    with pytest.raises(ValueError, match="dtype is 'float8', expected one of"):
+        Animator.load(dtype="float8")
+    with pytest.raises(ValueError, match="attention is 'flash', expected one of"):
+        Animator.load(attention="flash")
+
+
+def test_a_model_needs_a_checkpoint(golden):
+    with pytest.raises(ValueError, match="needs a MimicMotion checkpoint"):
+        Animator.load(str(golden.folder / "base"))
+    with pytest.raises(ArtifactError, match="no such file"):
+        Animator.load(str(golden.folder / "base"), "/nowhere/x.pth")
+
+
+def test_a_released_model_is_loaded_and_animates(golden):
+    animator = Animator.load(str(golden.folder / "base"), str(golden.folder / "MimicMotion_tiny.pth"))
+    assert animator.networks.digest == golden.files.digest()
+    assert video(animator, 2).shape == (2, 64, 64, 3)

@@ -1,0 +1,46 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+FORBIDDEN = {
+    "model": {"ray", "pipeline", "cluster", "jobs", "benchmarks", "tests"},
+    "cluster": {"pipeline", "jobs", "benchmarks", "tests"},
+    "pipeline": {"jobs", "benchmarks", "tests"},
+}
+
+
+def imported(source: str, package: str) -> set[str]:
+    """The top-level packages that a file of ``package`` imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(package if node.level else (node.module or "").split(".")[0])
+    return found
+
+
+def test_imports_are_found_wherever_they_stand():
+    source = (
+        "import a.b as c, d\nfrom e.f import g\nfrom . import h\ndef i():\n    if 1:\n        from ray import data\n"
+    )
+    assert imported(source, "model") == {"a", "d", "e", "model", "ray"}
+
+
+@pytest.mark.parametrize("layer", FORBIDDEN)
+def test_a_layer_knows_nothing_of_those_above_it(layer):
+    files = sorted((ROOT / layer).rglob("*.py"))
+    assert files
+    wrong = {str(file.relative_to(ROOT)): imported(file.read_text(), layer) & FORBIDDEN[layer] for file in files}
+    assert not {file: names for file, names in wrong.items() if names}
+
+
+def test_the_model_runs_without_ray():
+    code = "import sys, model.animator; sys.exit(bool({'ray', 'pipeline', 'cluster', 'jobs'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
