@@ -21,7 +21,7 @@ from model.unet import PoseUNet
 
 SEED = 20240628
 
-SETTINGS = AnimationSettings(resolution="192x192", window=16, overlap=4, steps=6, decode_chunk=16, decode_overlap=4)
+SETTINGS = AnimationSettings(resolution="192x192", window=16, overlap=4, steps=4, decode_chunk=16, decode_overlap=2)
 """What suits so small a network: minutes, not hours, on two cores."""
 
 UNET: dict[str, Any] = {

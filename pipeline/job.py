@@ -146,8 +146,9 @@ def _make(request: Request, tasks: Sequence[Task]) -> Iterator[dict[str, Any] | 
     handle = ProgressBoard.options(name=board).remote()  # type: ignore[attr-defined]
     unfinished = {task.row.id: task for task in tasks}
     with Display(handle, len(tasks)).shown() as display:
-        for row in _dataset(request, tasks, board).iter_rows():
-            outcome = unpack(row)
+        # Without a batch size and prefetching each row is seen when it is finished, not when the next one is.
+        for batch in _dataset(request, tasks, board).iter_batches(batch_size=None, prefetch_batches=0):
+            (outcome,) = map(unpack, batch["packed"])
             row_id = outcome.id if isinstance(outcome, Quarantined) else outcome["id"]
             if isinstance(outcome, Quarantined) and outcome.stage == "model":
                 raise ModelUnusable(outcome.message)

@@ -74,9 +74,9 @@ def pack(value: Any) -> dict[str, bytes]:
     return {"packed": pickle.dumps(value)}
 
 
-def unpack(row: dict[str, Any]) -> Any:
+def unpack(packed: bytes) -> Any:
     """What was packed."""
-    return pickle.loads(row["packed"])  # noqa: S301 - never a file, only what this job packed
+    return pickle.loads(packed)  # noqa: S301 - never a file, only what this job packed
 
 
 class ModelUnusable(RuntimeError):
@@ -94,7 +94,7 @@ class EstimatePoses:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, list[Any]]]:
         (packed,) = batch["packed"]
-        for work in self._posed(unpack({"packed": packed})):
+        for work in self._posed(unpack(packed)):
             yield {name: [value] for name, value in pack(work).items()}
 
     def _posed(self, tasks: list[Task]) -> Iterator[Posed | Quarantined]:
@@ -144,7 +144,7 @@ class AnimateRows:
         self._animator: Animator | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        work = unpack(row)
+        work = unpack(row["packed"])
         return pack(work if isinstance(work, Quarantined) else self._outcome(work))
 
     def _outcome(self, work: Posed) -> dict[str, Any] | Quarantined:

@@ -125,10 +125,10 @@ def _video_streams(container: Any) -> list[Any]:
     return [stream for stream in container.streams.video if not stream.disposition & cover]
 
 
-def _packets(container: Any, *streams: Any) -> Iterator[Any]:
+def _packets(container: Any) -> Iterator[Any]:
     """Packets with something in them, up to the end or to where the file can be read no further."""
     try:
-        for packet in container.demux(*streams):
+        for packet in container.demux():
             if packet.size:
                 yield packet
     except av.FFmpegError:
@@ -146,6 +146,6 @@ def _check_size(width: int, height: int, request: dict[str, Any]) -> None:
 
 def _check_length(seconds: float, frames: int, request: dict[str, Any]) -> None:
     if seconds > request["max_duration_s"]:
-        raise Refused(f"it lasts {seconds:.0f} s, longer than the limit of {request['max_duration_s']:.0f} s. Cut it")
+        raise Refused(f"it lasts {seconds:.1f} s, longer than the limit of {request['max_duration_s']:g} s. Cut it")
     if frames > request["max_frames"]:
         raise Refused(f"it has more than {request['max_frames']} frames, the limit. Cut it")

@@ -16,7 +16,9 @@ from model.keypoints import NUM_KEYPOINTS, PoseSequence
 from model.sampler import karras_sigmas
 from model.settings import AnimationSettings
 
-TINY = AnimationSettings(resolution="64x64", window=8, overlap=2, steps=1, decode_chunk=4, decode_overlap=1)
+TINY = AnimationSettings(
+    resolution="64x64", window=8, overlap=2, steps=1, guidance="1", decode_chunk=4, decode_overlap=1
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +31,9 @@ def picture(height: int = 64, width: int = 64) -> np.ndarray:
 
 
 def poses(frames: int, seed: int = 1, width: int = 64, height: int = 64) -> PoseSequence:
-    """Somebody who moves a little from frame to frame, all over the frame."""
-    source = np.random.default_rng(seed)
-    points = source.uniform(0.1, 0.9, (NUM_KEYPOINTS, 2)) + source.normal(0, 0.03, (frames, NUM_KEYPOINTS, 2))
+    """Somebody as big as the frame, who moves a little in another way for every seed."""
+    posture = np.random.default_rng(0).uniform(0.1, 0.9, (NUM_KEYPOINTS, 2))
+    points = posture + np.random.default_rng(seed).normal(0, 0.03, (frames, NUM_KEYPOINTS, 2))
     return PoseSequence(
         (points * (width, height)).astype(np.float32),
         np.full((frames, NUM_KEYPOINTS), 0.9, np.float32),
@@ -51,8 +53,10 @@ def video(animator: Animator, frames: int, settings: AnimationSettings = TINY) -
     return np.stack(list(animator.animate(scene(frames, settings), settings)))
 
 
-@pytest.mark.parametrize("style", ["default", "released"])
-@pytest.mark.parametrize("frames", [1, 3, 7, 8, 15])
+@pytest.mark.parametrize(
+    ("frames", "style"),
+    [(1, "default"), (1, "released"), (3, "default"), (7, "default"), (7, "released"), (8, "default"), (8, "released")],
+)
 def test_as_many_frames_come_out_as_there_are_poses(animator, frames, style):
     found = video(animator, frames, TINY.replace(style=style))
     assert found.shape == (frames, 64, 64, 3)
@@ -60,33 +64,24 @@ def test_as_many_frames_come_out_as_there_are_poses(animator, frames, style):
     assert found.std() > 1
 
 
-@pytest.mark.parametrize("fusion", ["progressive", "released", "mean", "none"])
-@pytest.mark.parametrize("overlap", [0, 3])
+@pytest.mark.parametrize(("fusion", "overlap"), [("progressive", 0), ("released", 0), ("mean", 3), ("none", 3)])
 def test_every_fusion_makes_every_frame(animator, fusion, overlap):
-    assert video(animator, 16, TINY.replace(fusion=fusion, overlap=overlap)).shape == (16, 64, 64, 3)
+    found = video(animator, 10, TINY.replace(fusion=fusion, overlap=overlap))
+    assert found.shape == (10, 64, 64, 3)
+    assert (found.std(axis=(1, 2, 3)) > 1).all()
 
 
-@pytest.mark.parametrize(("guidance", "passes"), [("1", 1), ("0.5:3", 2), ("3:0.5", 2), ("2", 2)])
-def test_guidance_costs_a_second_pass_where_it_has_a_say(animator, monkeypatch, guidance, passes):
-    calls = []
-    forward = type(animator.networks.unet).forward
-
-    def counted(self, *args, **kwargs):
-        calls.append(kwargs["pose_features"] is not None)
-        return forward(self, *args, **kwargs)
-
-    monkeypatch.setattr(type(animator.networks.unet), "forward", counted)
-    found = video(animator, 3, TINY.replace(guidance=guidance))
-    assert found.shape == (3, 64, 64, 3)
-    assert sorted(calls) == [False, True][2 - passes :]
+@pytest.mark.parametrize("guidance", ["1", "0.5", "0.5:3", "3:0.5", "2"])
+def test_every_guidance_makes_every_frame(animator, guidance):
+    found = video(animator, 2, TINY.replace(guidance=guidance))
+    assert (found.std(axis=(1, 2, 3)) > 1).all()
 
 
-def test_guidance_below_one_lies_between_both_passes(animator):
-    one, half, ramp = (video(animator, 3, TINY.replace(guidance=text)) for text in ("1", "0.5", "0.5:1.001"))
-    # The ramp's first driving frame is guided by 0.667, its last by 1.001.
-    assert (one[-1].astype(int) - ramp[-1]).std() < 1
-    assert (one[0] != ramp[0]).mean() > 0.1
-    assert (one != half).mean() > 0.1, "0.5 is taken for 1"
+def test_guidance_rises_along_the_video(animator):
+    # One window, one step: a frame's guidance changes that frame's latent alone. Decoded one by one, so its picture.
+    alone = TINY.replace(decode_chunk=1, decode_overlap=0)
+    low, ramp = video(animator, 3, alone.replace(guidance="2")), video(animator, 3, alone.replace(guidance="2:5"))
+    assert (np.diff([np.abs(a.astype(int) - b).mean() for a, b in zip(low, ramp, strict=True)]) > 0).all()
 
 
 @pytest.mark.parametrize(("size", "shape"), [("80x100", (100, 80)), ("64x70", (70, 64)), ("16x16", (16, 16))])
@@ -96,13 +91,11 @@ def test_a_size_that_the_network_cannot_make_comes_out_all_the_same(animator, si
     assert video(animator, 2, settings).shape == (2, *shape, 3)
 
 
-def test_an_upright_reference_makes_an_upright_video(animator):
-    settings = TINY.replace(resolution="64")
-    for height, width, expected in ((90, 60, (64, 64)), (300, 100, (64, 64))):
-        made = compose(picture(height, width), poses(1, 1, width, height), poses(2), settings)
-        assert made.picture.shape == (*expected, 3)
-    upright = compose(picture(900, 500), poses(1, 1, 500, 900), poses(2), settings.replace(resolution="128"))
-    assert upright.picture.shape == (192, 128, 3)
+@pytest.mark.parametrize(("size", "shape"), [((900, 500), (192, 128)), ((500, 900), (128, 192))])
+def test_an_upright_reference_makes_an_upright_video(size, shape):
+    height, width = size
+    made = compose(picture(height, width), poses(1, 1, width, height), poses(2), TINY.replace(resolution="128"))
+    assert made.picture.shape == (*shape, 3)
 
 
 def test_nobody_in_the_picture_is_animated_with_a_note(animator):
@@ -113,7 +106,7 @@ def test_nobody_in_the_picture_is_animated_with_a_note(animator):
     assert scene(2).note is None
 
 
-@pytest.mark.parametrize("missing", [[1], [0, 3], [0, 1, 2, 3]])
+@pytest.mark.parametrize("missing", [[0, 3], [0, 1, 2, 3]])
 def test_frames_without_the_person_are_frames_all_the_same(animator, missing):
     driving = poses(4)
     driving.scores[missing] = 0
@@ -229,19 +222,14 @@ def test_default_style_is_the_mended_composition(animator):
     assert_same_video(found, by_hand(animator, made, settings, 1, 3))
 
 
-def test_styles_differ(animator):
-    default, as_released = video(animator, 12), video(animator, 12, TINY.replace(style="released"))
-    assert (default != as_released).mean() > 0.1
-
-
 def test_chunks_are_blended_in_the_default_style_alone(animator):
     for style, differ in (("default", True), ("released", False)):
-        apart, blended = (video(animator, 9, TINY.replace(style=style, decode_overlap=overlap)) for overlap in (0, 2))
+        apart, blended = (video(animator, 5, TINY.replace(style=style, decode_overlap=overlap)) for overlap in (0, 2))
         assert (apart != blended).any() == differ
 
 
 def test_one_seed_is_one_video_and_another_seed_another(animator):
-    first, again, other = (video(animator, 9, TINY.replace(seed=seed)) for seed in (1, 1, 2))
+    first, again, other = (video(animator, 3, TINY.replace(seed=seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).mean() > 0.1
 
@@ -272,17 +260,16 @@ def test_frames_are_decoded_when_they_are_asked_for(animator, monkeypatch, style
         return decode(self, latents, num_frames)
 
     monkeypatch.setattr(type(animator.networks.vae), "decode", counted)
-    frames = animator.animate(scene(15), TINY.replace(style=style), lambda *event: events.append(event))
+    frames = animator.animate(scene(9), TINY.replace(style=style), lambda *event: events.append(event))
     assert isinstance(frames, Iterator)
     assert events == []
     next(frames)
     assert decoded == [4]
-    assert len(list(frames)) == 14
-    assert sum(decoded) >= 15
+    assert len(list(frames)) == 8
+    assert sum(decoded) >= 9
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("style", ["default", "released"])
+@pytest.mark.parametrize(("dtype", "style"), [("float16", "default"), ("float16", "released"), ("bfloat16", "default")])
 def test_half_precision_runs_on_the_cpu_and_stays_near(animator, monkeypatch, dtype, style):
     half, finite = Animator.load(dtype=dtype), []
     decode = type(half.networks.vae).decode
@@ -292,18 +279,18 @@ def test_half_precision_runs_on_the_cpu_and_stays_near(animator, monkeypatch, dt
         finite.append(bool(decoded.sample.isfinite().all()))
         return decoded
 
-    settings = TINY.replace(style=style, steps=2)
-    expected = video(animator, 9, settings)
+    settings = TINY.replace(style=style)
+    expected = video(animator, 1, settings)
     monkeypatch.setattr(type(half.networks.vae), "decode", watched)
-    found = video(half, 9, settings)
+    found = video(half, 1, settings)
     assert finite
     assert all(finite)
     assert np.abs(found.astype(int) - expected).mean() < (4 if dtype == "float16" else 16)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
-def test_a_gpu_that_is_not_there_is_told(device):
+def test_a_gpu_that_is_not_there_is_told(monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=f"device is '{device}', but PyTorch sees no GPU"):
         Animator.load(device=device)
 

@@ -114,7 +114,7 @@ def test_a_failed_download_is_named_and_leaves_nothing(bucket, cache, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(MemoryFileSystem, "get_file", broken)
-        with pytest.raises(ArtifactError, match="download failed .*connection reset") as caught:
+        with pytest.raises(ArtifactError, match=r"download failed .*connection reset") as caught:
             fetch(uri)
     assert uri in str(caught.value)
     assert not [path for path in cache.rglob("*") if path.is_file()]
@@ -126,7 +126,7 @@ def test_a_store_that_cannot_be_reached_is_named(bucket, monkeypatch):
         raise PermissionError("access denied")
 
     monkeypatch.setattr(MemoryFileSystem, "info", refused)
-    with pytest.raises(ArtifactError, match="cannot be reached .*access denied"):
+    with pytest.raises(ArtifactError, match=r"cannot be reached .*access denied"):
         fetch(f"{bucket}/weights.bin")
 
 

@@ -112,17 +112,16 @@ def test_an_unknown_dtype_is_named(files):
         load_networks(files, dtype="float8")
 
 
-@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("suffix", "change", "message"),
     [
-        ({"unet__conv_in__weight": None}, r"unet\.\*.*missing conv_in\.weight"),
-        ({"pose_net__scale": None}, r"pose_net\.\*.*missing scale"),
-        ({"unet__extra__weight": torch.zeros(2)}, r"unet\.\*.*surplus extra\.weight"),
-        ({"pose_net__extra": torch.zeros(2)}, r"pose_net\.\*.*surplus extra"),
-        ({"vae__extra": torch.zeros(2)}, r"surplus vae\.extra.*expected tensors under unet\. and pose_net\."),
-        ({"unet__conv_in__bias": torch.zeros(31)}, r"misshapen conv_in\.bias is \(31,\), expected \(32,\)"),
-        ({"pose_net__scale": torch.zeros(())}, r"misshapen scale is \(\), expected \(1,\)"),
+        ("pth", {"unet__conv_in__weight": None}, r"unet\.\*.*missing conv_in\.weight"),
+        ("safetensors", {"pose_net__scale": None}, r"pose_net\.\*.*missing scale"),
+        ("safetensors", {"unet__extra__weight": torch.zeros(2)}, r"unet\.\*.*surplus extra\.weight"),
+        ("pth", {"pose_net__extra": torch.zeros(2)}, r"pose_net\.\*.*surplus extra"),
+        ("pth", {"vae__extra": torch.zeros(2)}, r"surplus vae\.extra.*expected tensors under unet\. and pose_net\."),
+        ("pth", {"unet__conv_in__bias": torch.zeros(31)}, r"misshapen conv_in\.bias is \(31,\), expected \(32,\)"),
+        ("safetensors", {"pose_net__scale": torch.zeros(())}, r"misshapen scale is \(\), expected \(1,\)"),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_named_with_its_file(files, tmp_path, suffix, change, message):

@@ -21,7 +21,7 @@ def shared(windows: Windows) -> list[int]:
 
 
 @BOTH
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(numbers())
 def test_windows_cover_every_frame_in_order_and_none_is_longer_than_asked(windows_of, numbers):
     frames, window, overlap = numbers
@@ -34,7 +34,7 @@ def test_windows_cover_every_frame_in_order_and_none_is_longer_than_asked(window
         assert list(members[1:]) == list(range(members[-1] - len(members) + 2, members[-1] + 1))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(numbers())
 def test_balanced_windows_share_exactly_the_overlap_and_are_even(numbers):
     frames, window, overlap = numbers
@@ -44,7 +44,7 @@ def test_balanced_windows_share_exactly_the_overlap_and_are_even(numbers):
     assert shared(windows) == [overlap] * (len(windows) - 1)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(numbers())
 def test_balanced_windows_are_as_few_as_can_be(numbers):
     frames, window, overlap = numbers

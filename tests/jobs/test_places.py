@@ -1,0 +1,156 @@
+"""The same job elsewhere: with object storage, and submitted to a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from model.estimators.holistic_weights import holistic_weights
+from tests.jobs.test_animate_catalog import SMALL
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = Path(sys.executable).parent
+HEADER = "id,reference,driving\n"
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.fixture
+def s3() -> Iterator[dict[str, str]]:
+    """An S3 server with a bucket ``data``, and the environment that leads to it."""
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    yield environment
+    server.stop()
+
+
+def test_catalog_inputs_weights_and_output_in_s3(s3, dance, dancer_picture, tmp_path):
+    client = boto3.client(
+        "s3", endpoint_url=s3["AWS_ENDPOINT_URL"], aws_access_key_id="test", aws_secret_access_key="test",
+        region_name="us-east-1",
+    )  # fmt: skip
+    client.create_bucket(Bucket="data")
+    client.upload_file(str(dance), "data", "in/dance.mp4")
+    client.upload_file(str(dancer_picture), "data", "in/one.png")
+    catalog = (
+        HEADER + "one,one.png,dance.mp4\ntwo,s3://data/in/one.png,s3://data/in/dance.mp4\ngone,none.png,dance.mp4\n"
+    )
+    client.put_object(Bucket="data", Key="in/catalog.csv", Body=catalog.encode())
+    golden = ROOT / "tests" / "golden" / "mimicmotion-tiny"
+    for path in [*(golden / "base").rglob("*"), golden / "MimicMotion_tiny.pth"]:
+        if path.is_file():
+            client.upload_file(str(path), "data", f"weights/{path.relative_to(golden)}")
+
+    def run() -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable, "jobs/animate_catalog.py", "--catalog", "s3://data/in/catalog.csv",
+            "--output", "s3://data/out", "--model", "s3://data/weights/base",
+            "--checkpoint", "s3://data/weights/MimicMotion_tiny.pth", *SMALL,
+        ]  # fmt: skip
+        # A cache of this test's own: the network's weights come from the server. The pose weights are the usual ones.
+        poses = ["--pose-weights", str(holistic_weights())]
+        environment = {**os.environ, **s3, "MIMICMOTION_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+        environment.pop("RAY_ADDRESS", None)
+        return subprocess.run([*command, *poses], cwd=ROOT, env=environment, capture_output=True, text=True)
+
+    first = run()
+    assert first.returncode == 3, first.stderr[-3000:]
+    assert "2 made, 0 kept, 1 quarantined, in s3://data/out" in first.stdout
+    keys = {entry["Key"] for entry in client.list_objects_v2(Bucket="data", Prefix="out/")["Contents"]}
+    assert {key for key in keys if not key.startswith("out/poses/")} == {
+        "out/videos/one.mp4", "out/videos/two.mp4", "out/records/one.json", "out/records/two.json",
+        "out/manifest.parquet", "out/quarantine.parquet",
+    }  # fmt: skip
+    record = json.loads(client.get_object(Bucket="data", Key="out/records/one.json")["Body"].read())
+    assert record["inputs"]["driving"]["uri"] == "s3://data/in/dance.mp4"
+    assert record["output"]["frames"] == 5
+
+    second = run()
+    assert second.returncode == 3, second.stderr[-3000:]
+    assert "0 made, 2 kept, 1 quarantined" in second.stdout
+
+
+@contextlib.contextmanager
+def cluster(home: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """A Ray head of its own, as an operator starts it, with token authentication: its job address, the environment."""
+    port, dashboard = free_port(), free_port()
+    environment = {**os.environ, "HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_TMPDIR": str(home)}
+    environment.pop("RAY_ADDRESS", None)
+    # As in an activated virtual environment: a job's `python` is the cluster's.
+    environment["PATH"] = f"{SCRIPTS}{os.pathsep}{environment['PATH']}"
+    # The cache is the user's own, wherever HOME leads now.
+    environment.setdefault("MIMICMOTION_CACHE", str(Path.home() / ".cache" / "mimicmotion"))
+    ray = str(SCRIPTS / "ray")
+    subprocess.run([ray, "get-auth-token", "--generate"], env=environment, check=True, capture_output=True)
+    head = subprocess.Popen(
+        [
+            ray, "start", "--head", "--block", "--num-cpus", "2", "--port", str(port), "--dashboard-port",
+            str(dashboard), "--ray-client-server-port", str(free_port()), "--temp-dir", str(home / "ray"),
+        ],
+        env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 90
+        while socket.socket().connect_ex(("127.0.0.1", dashboard)) != 0:
+            assert head.poll() is None, "the cluster did not start"
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{dashboard}", environment
+    finally:
+        os.killpg(head.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            head.wait(20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(head.pid, signal.SIGKILL)
+
+
+def test_submitted_to_a_cluster_with_token_authentication(tmp_path_factory, dance, dancer_picture):
+    # Ray puts sockets under here, whose paths must be short.
+    home = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
+    try:
+        inputs = tmp_path_factory.mktemp("inputs")
+        shutil.copy(dance, inputs / "dance.mp4")
+        shutil.copy(dancer_picture, inputs / "one.png")
+        (inputs / "catalog.csv").write_text(HEADER + "one,one.png,dance.mp4\n")
+        code = inputs / "code"
+        for folder in ("jobs", "pipeline", "model", "cluster"):
+            shutil.copytree(ROOT / folder, code / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        with cluster(home) as (address, environment):
+            submit = subprocess.run(
+                [
+                    str(SCRIPTS / "ray"), "job", "submit", "--address", address, "--working-dir", str(code), "--",
+                    "python", "jobs/animate_catalog.py", "--catalog", str(inputs / "catalog.csv"),
+                    "--output", str(inputs / "out"), *SMALL,
+                ],
+                env=environment, capture_output=True, text=True, timeout=240,
+            )  # fmt: skip
+        assert submit.returncode == 0, submit.stdout[-3000:] + submit.stderr[-3000:]
+        assert "1 made, 0 kept, 0 quarantined" in submit.stdout
+        assert (inputs / "out" / "videos" / "one.mp4").is_file()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)

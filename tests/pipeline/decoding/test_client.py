@@ -1,0 +1,200 @@
+"""Decoders that crash, hang and are left behind. The child is the real one, made to fail at a chosen frame."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.decoding import client
+from pipeline.video import VideoError, probe_video, read_frames
+from tests.pipeline.clips import write_moving
+
+needs_decord = pytest.mark.skipif(find_spec("decord") is None, reason="decord has no wheel for this machine")
+
+_FAILING_CHILD = """
+import os, signal, sys, time
+from pipeline.decoding import process, protocol
+
+send, frames = protocol.Channel.send, 0
+
+def failing_send(channel, kind, payload=b""):
+    global frames
+    frames += kind == protocol.FRAME
+    if {condition}:
+        {deed}
+    send(channel, kind, payload)
+
+protocol.Channel.send = failing_send
+process.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_moving(tmp_path_factory.mktemp("clips") / "moving.mp4", 20)
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch):
+    def make(condition: str, deed: str) -> None:
+        code = _FAILING_CHILD.format(condition=condition, deed=deed)
+        monkeypatch.setattr(client, "DECODER_COMMAND", (sys.executable, "-P", "-c", code))
+
+    return make
+
+
+def children() -> set[int]:
+    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+
+
+@needs_decord
+@pytest.mark.parametrize(
+    ("deed", "said", "fps"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV", None),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV", 40),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL", None),
+        ("raise ValueError('no more')", "no more", None),
+        ("os.write(channel._descriptor, b'not a message at all')", "were due", None),
+        ("time.sleep(600)", "no sign of life for 2 s", None),
+    ],
+)
+def test_pyav_goes_on_after_the_frames_that_decord_delivered(clip, failing, caplog, deed, said, fps):
+    with read_frames(clip, fps) as frames:
+        undisturbed = list(frames)
+        assert frames.decoder == "decord"
+    failing("'decord' in sys.modules and frames > 7", deed)
+
+    with read_frames(clip, fps, deadline_s=2.0) as frames:
+        disturbed = list(frames)
+
+    assert frames.decoder == "PyAV"
+    assert [frame.index for frame in disturbed] == [frame.index for frame in undisturbed]
+    assert [frame.pts_s for frame in disturbed] == [frame.pts_s for frame in undisturbed]
+    for ours, theirs in zip(disturbed, undisturbed, strict=True):
+        np.testing.assert_array_equal(ours.pixels, theirs.pixels)
+    assert said in caplog.text
+    assert "PyAV goes on after" in caplog.text
+
+
+def test_where_both_decoders_crash_the_error_names_file_and_causes(clip, failing):
+    failing("frames > 3", "os.kill(os.getpid(), signal.SIGSEGV)")
+
+    with pytest.raises(VideoError) as failure, read_frames(clip) as frames:
+        list(frames)
+
+    assert str(clip) in str(failure.value)
+    assert "PyAV: was killed by SIGSEGV" in str(failure.value)
+    assert not children()
+
+
+def test_a_header_that_crashes_or_hangs_the_reader_is_a_video_error(clip, failing):
+    failing("kind == protocol.INFO", "os.abort()")
+    with pytest.raises(VideoError, match="killed by SIGABRT"):
+        probe_video(clip)
+
+    failing("kind == protocol.INFO", "time.sleep(600)")
+    with pytest.raises(VideoError, match=r"no sign of life for 1\.5 s"):
+        probe_video(clip, deadline_s=1.5)
+    assert not children()
+
+
+def test_what_a_crashing_child_said_last_is_in_the_error(clip, failing):
+    failing("kind == protocol.INFO", "print('assertion failed in demuxer', file=sys.stderr, flush=True); os._exit(3)")
+
+    with pytest.raises(VideoError, match=r"exit code 3 \(assertion failed in demuxer\)"):
+        probe_video(clip)
+
+
+def test_slow_work_that_reports_life_is_not_taken_for_a_hang(clip, failing):
+    failing("kind == protocol.INFO", "[(time.sleep(0.4), send(channel, protocol.TICK)) for _ in range(6)]")
+
+    assert probe_video(clip, deadline_s=2.0).frames == 20
+
+
+@pytest.mark.parametrize("end", ["leave", "raise", "close"])
+def test_no_process_is_left_when_reading_ends_early(clip, end):
+    with suppress(ZeroDivisionError), read_frames(clip) as frames:
+        next(frames)
+        assert children()
+        if end == "raise":
+            raise ZeroDivisionError
+        if end == "close":
+            frames.close()
+            with pytest.raises(StopIteration):
+                next(frames)
+
+    assert not children()
+
+
+def test_the_child_ends_when_its_parent_is_killed(clip):
+    code = f"""
+import os, signal
+from pathlib import Path
+from pipeline.video import read_frames
+frames = read_frames({str(clip)!r})
+next(frames)
+print(Path(f"/proc/self/task/{{os.getpid()}}/children").read_text(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    parent = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert parent.returncode == -signal.SIGKILL
+    (child,) = parent.stdout.split()
+
+    until = time.monotonic() + 10
+    while Path(f"/proc/{child}").exists() and _state(child) != "Z" and time.monotonic() < until:
+        time.sleep(0.1)
+
+    assert not Path(f"/proc/{child}").exists() or _state(child) == "Z"
+
+
+def _state(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "Z"
+
+
+def test_keys_and_tokens_are_not_handed_to_the_child(monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+    assert "secret" not in client.child_environment().values()
+
+
+def test_memory_does_not_grow_with_the_video(tmp_path):
+    clip = write_moving(tmp_path / "long.mp4", 500, "-c:v", "libx264", "-preset", "ultrafast", size="320x240")
+    frame_bytes = 320 * 240 * 3
+    with read_frames(clip) as frames:
+        tracemalloc.start()
+        for frame in frames:
+            if frame.index == 100:
+                early = _peak_bytes(children().pop())
+                tracemalloc.reset_peak()
+            if frame.index == 495:
+                late = _peak_bytes(children().pop())
+                parent_peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert parent_peak < 8 * frame_bytes
+    assert late - early < 20 * frame_bytes
+
+
+def _peak_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
+
+
+def test_a_frame_beyond_the_memory_limit_is_refused_not_fatal(clip, monkeypatch):
+    monkeypatch.setattr(client, "_MEMORY_BASE_BYTES", 150 << 20)
+    monkeypatch.setattr(client, "_MEMORY_FRAMES", 0)
+
+    with pytest.raises(VideoError):
+        probe_video(clip)
