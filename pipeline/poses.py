@@ -107,9 +107,3 @@ def followed(poses: VideoPoses, person: int) -> tuple[PoseSequence, int]:
         return follow_person(poses.people, poses.width, poses.height, person), count
     except ValueError as error:
         raise NobodySeen(f"driving {poses.uri}: {error}") from error
-
-
-def picture_pose(picture: np.ndarray, estimator: PoseEstimator) -> PoseSequence:
-    """The pose of the largest person in a picture (H, W, 3) uint8, one frame; ``PoseSequence.empty`` for nobody."""
-    height, width = picture.shape[:2]
-    return follow_person(list(estimator.track(iter([picture]))), width, height)

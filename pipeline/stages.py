@@ -22,13 +22,14 @@ from model.animator import Animator, Scene, compose, fit_picture, fusion_plan
 from model.artifacts import sha256
 from model.checkpoint import CheckpointError
 from model.estimators.selection import EstimatorChoice
+from model.estimators.tracking import track_person
 from model.images import read_image
 from model.keypoints import PoseSequence
 from pipeline.catalog import CatalogRow
 from pipeline.encoding import VideoWriter
 from pipeline.inputs import InputError, InputFile, identify, local_copy
 from pipeline.layout import side_by_side
-from pipeline.poses import driving_poses, followed, is_pose_table, picture_pose
+from pipeline.poses import driving_poses, followed, is_pose_table
 from pipeline.progress import Reporter
 from pipeline.quarantine import Quarantined
 from pipeline.records import record_name, settings_dict, video_name, write_record
@@ -125,10 +126,10 @@ class EstimatePoses:
             reference = read_image(path)
         settings = task.row.settings.animation
         if settings.style != "released":
-            return picture_pose(reference, self._estimator)
+            return track_person(self._estimator, [reference])
         # The released code looks for the person in the picture as cropped and scaled for the network.
         picture, fit = fit_picture(reference, settings, self._half)
-        pose = picture_pose(picture, self._estimator)
+        pose = track_person(self._estimator, [picture])
         height, width = reference.shape[:2]
         return pose.moved(lambda points: fit.points_back(points, height, width), width, height)
 

@@ -23,7 +23,6 @@ from model.estimators.dwpose_codec import (
     letterbox,
     pose_input,
     pose_region,
-    whole_frame,
 )
 from model.estimators.tracking import BoxTracker
 from model.keypoints import NUM_KEYPOINTS, PersonPose
@@ -47,26 +46,17 @@ class DWPose:
 
     ``detector`` is yolox_l.onnx, ``pose`` is dw-ll_ucoco_384.onnx. ``device`` is "cpu" or "cuda", "cuda:1", ...; where
     ONNX Runtime has no CUDA the CPU is used, with a warning. ``threads`` bounds the CPU threads of one network, all
-    cores by default. With ``style`` "released" a frame without any person is taken for one person, box score 0, as
-    released; by default nobody is seen there.
+    cores by default. In a frame without any person nobody is seen: the released code takes the whole frame for one.
 
     Raises ``FileNotFoundError`` or ``ValueError``, naming the file, when one is missing, not ONNX, or another network.
     """
 
     name = "dwpose"
 
-    def __init__(
-        self,
-        detector: Path,
-        pose: Path,
-        device: str = "cpu",
-        threads: int | None = None,
-        style: Style = "default",
-    ) -> None:
+    def __init__(self, detector: Path, pose: Path, device: str = "cpu", threads: int | None = None) -> None:
         providers = _providers(device)
         self._detector = _session(detector, providers, threads, _DETECTOR_INPUT, _DETECTOR_OUTPUTS)
         self._pose = _session(pose, providers, threads, _POSE_INPUT, _POSE_OUTPUTS)
-        self._style = style
         self.digest = hashlib.sha256(f"{sha256(detector)} {sha256(pose)}".encode()).hexdigest()
 
     def track(self, frames: Iterable[np.ndarray]) -> Iterator[list[PersonPose]]:
@@ -91,11 +81,7 @@ class DWPose:
     def _boxes(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         pixels, scale = letterbox(frame)
         (rows,) = _run(self._detector, pixels.astype(np.float32))
-        boxes, scores = decode_people(rows, scale)
-        if len(boxes) == 0 and self._style == "released":
-            height, width = frame.shape[:2]
-            return whole_frame(width, height), np.zeros(1, np.float32)
-        return boxes, scores
+        return decode_people(rows, scale)
 
     def _keypoints(self, frame: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         centre, size = pose_region(box)

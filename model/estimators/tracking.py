@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from model.estimators import PoseEstimator
 from model.keypoints import PersonPose, PoseSequence
 
 MIN_IOU = 0.2  # one person's box keeps this much even when an arm is thrown out; neighbours rarely share as much
@@ -113,6 +114,25 @@ def follow_person(frames: Sequence[list[PersonPose]], width: int, height: int, p
                 sequence.keypoints[index], sequence.scores[index] = pose.keypoints, pose.scores
                 sequence.boxes[index], sequence.box_scores[index] = pose.box, pose.box_score
     return sequence
+
+
+def track_person(estimator: PoseEstimator, frames: Iterable[np.ndarray], person: int = 1) -> PoseSequence:
+    """One person's poses through consecutive frames, (H, W, 3) uint8 RGB each, all of one size; a picture is one frame.
+
+    Raises ``ValueError`` when there is no frame, or no ``person``-th person.
+    """
+    size: tuple[int, ...] = ()
+
+    def watched() -> Iterator[np.ndarray]:
+        nonlocal size
+        for frame in frames:
+            size = frame.shape
+            yield frame
+
+    people = list(estimator.track(watched()))
+    if not people:
+        raise ValueError("no frames to look for a person in")
+    return follow_person(people, size[1], size[0], person)
 
 
 def count_people(frames: Sequence[list[PersonPose]]) -> int:

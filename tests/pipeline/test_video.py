@@ -30,6 +30,11 @@ def moving(clips: Path) -> Path:
     return write_moving(clips / "moving.mp4", 15)
 
 
+@pytest.fixture(scope="module")
+def upright(moving: Path) -> list[np.ndarray]:
+    return pictures(moving)
+
+
 @pytest.fixture(params=["decord", "PyAV"])
 def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each decoder in turn, for files that decord is let near."""
@@ -68,7 +73,7 @@ def test_probe_says_what_is_there(plain):
     assert (info.codec, info.container, info.has_audio, info.truncated) == ("h264", "mov", False, False)
 
 
-@pytest.mark.parametrize("fps", [5, 12, 15, 24, 29.97])
+@pytest.mark.parametrize("fps", [5, 15, 29.97])
 def test_sampling_keeps_the_duration_and_shows_what_is_on_screen(plain, decoder, fps):
     with read_frames(plain, fps) as frames:
         read = list(frames)
@@ -111,9 +116,8 @@ def test_decord_and_pyav_give_the_same_pixels(clips, monkeypatch, name, options,
         assert np.abs(ours.astype(int) - theirs).max() <= (2 if name.endswith("avi") else 0)
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_variable_frame_rate_goes_by_presentation_times(plain, clips, decoder, suffix):
-    path = clips / f"variable.{suffix}"
+def test_variable_frame_rate_goes_by_presentation_times(plain, clips, decoder):
+    path = clips / "variable.mkv"
     # Frames 0, 4, 8 stay for a third of a second; from 12 on every frame is there.
     chosen = "select='not(mod(n,4))+gte(n,12)'"
     ffmpeg("-i", plain, "-vf", chosen, "-fps_mode", "passthrough", "-c:v", "libx264", "-pix_fmt", "yuv420p", path)
@@ -139,12 +143,10 @@ def test_a_video_that_starts_late_starts_with_its_first_frame(plain, clips, deco
     assert read[0].pts_s == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("degrees", [90, 180, 270])
-@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_rotation_is_applied(moving, clips, decoder, degrees, suffix):
+@pytest.mark.parametrize(("degrees", "suffix"), [(90, "mp4"), (180, "mp4"), (270, "mp4"), (90, "mkv")])
+def test_rotation_is_applied(moving, upright, clips, decoder, degrees, suffix):
     path = clips / f"rotated{degrees}.{suffix}"
     ffmpeg("-display_rotation", str(degrees), "-i", moving, "-c", "copy", path)
-    upright = pictures(moving)
 
     with read_frames(path) as frames:
         read = [frame.pixels for frame in frames]
@@ -162,18 +164,25 @@ def test_a_file_whose_edit_list_hides_frames_shows_only_the_others(plain, clips)
     assert numbers(pictures(path)) == list(range(9, COUNT))
 
 
-def test_odd_sizes_deep_colour_and_b_frames_in_avi(clips):
-    odd = write_moving(clips / "odd.mkv", 5, "-vf", "crop=91:63:exact=1", "-c:v", "ffv1", "-pix_fmt", "yuv420p")
-    deep = write_moving(clips / "deep.mp4", 5, "-c:v", "libx264", "-pix_fmt", "yuv420p10le")
-    shuffled = write_moving(clips / "b_frames.avi", 15, "-c:v", "libx264", "-pix_fmt", "yuv420p")
-    straight = write_moving(clips / "b_frames.mp4", 15, "-c:v", "libx264", "-pix_fmt", "yuv420p")
+def test_odd_sizes_are_kept(clips):
+    odd = write_moving(clips / "odd.mkv", 3, "-vf", "crop=91:63:exact=1", "-c:v", "ffv1", "-pix_fmt", "yuv420p")
 
-    assert [picture.shape for picture in pictures(odd)] == [(63, 91, 3)] * 5
-    assert probe_video(deep).pixel_format == "yuv420p10le"
-    shallow = pictures(write_moving(clips / "shallow.mp4", 5, "-c:v", "libx264", "-pix_fmt", "yuv420p"))
-    for ours, eight_bit in zip(pictures(deep), shallow, strict=True):
+    assert [picture.shape for picture in pictures(odd)] == [(63, 91, 3)] * 3
+
+
+def test_deep_colour_becomes_eight_bits(moving, upright, clips):
+    deep = clips / "deep.mp4"
+    ffmpeg("-i", moving, "-c:v", "libx264", "-crf", "10", "-pix_fmt", "yuv420p10le", deep)
+
+    for ours, eight_bit in zip(pictures(deep), upright, strict=True):
         assert np.abs(ours.astype(int) - eight_bit).mean() < 8
-    np.testing.assert_array_equal(pictures(shuffled), pictures(straight))
+
+
+def test_b_frames_in_avi_come_in_display_order(moving, upright, clips):
+    shuffled = clips / "b_frames.avi"
+    ffmpeg("-i", moving, "-c", "copy", shuffled)
+
+    np.testing.assert_array_equal(pictures(shuffled), upright)
 
 
 def test_transparency_lies_on_white_and_stretched_pixels_become_square(clips):
@@ -187,9 +196,9 @@ def test_transparency_lies_on_white_and_stretched_pixels_become_square(clips):
     assert probe_video(wide).width == 192
 
 
-@pytest.mark.parametrize("suffix", ["ts", "mpg", "gif", "flv", "wmv", "ogv"])
+@pytest.mark.parametrize("suffix", ["ts", "mpg", "gif", "flv", "wmv"])
 def test_other_containers_give_all_their_frames(clips, suffix):
-    codec = {"ts": "libx264", "mpg": "mpeg2video", "gif": "gif", "flv": "libx264", "wmv": "wmv2", "ogv": "libtheora"}
+    codec = {"ts": "libx264", "mpg": "mpeg2video", "gif": "gif", "flv": "libx264", "wmv": "wmv2"}
     pixels = () if suffix == "gif" else ("-pix_fmt", "yuv420p")
     path = write_moving(clips / f"other.{suffix}", 10, "-c:v", codec[suffix], *pixels)
 
@@ -320,7 +329,7 @@ def test_what_is_no_video_is_refused_before_anything_opens_it(tmp_path, content,
         read_frames(file)
 
 
-@pytest.mark.parametrize("name", ["concat:a.mp4", "frame%03d.mp4", "-i.mp4", "two words 'and' ütf.mp4"])
+@pytest.mark.parametrize("name", ["concat:a.mp4", "-%03d 'and' ü.mp4"])
 def test_a_name_is_only_ever_a_name(plain, tmp_path, monkeypatch, name):
     (tmp_path / name).write_bytes(plain.read_bytes())
     monkeypatch.chdir(tmp_path)

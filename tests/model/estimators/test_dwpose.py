@@ -190,11 +190,8 @@ def test_scores_are_cut_to_0_and_1(networks, tmp_path):
     assert (person.scores == 0).all()
 
 
-def test_nobody_is_an_empty_list_and_only_the_released_style_takes_the_frame_for_a_person(networks, estimator):
+def test_nobody_is_an_empty_list(estimator):
     assert list(estimator.track([still(BLUE), still(RED), still(BLUE)]))[::2] == [[], []]
-    ((person,),) = DWPose(networks[0], networks[1], threads=1, style="released").track([still(BLUE, 360, 640)])
-    np.testing.assert_array_equal(person.box, [0, 0, 640, 360])
-    assert person.box_score == 0
 
 
 def test_ids_last_along_a_call_and_not_into_the_next(estimator):

@@ -61,7 +61,6 @@ def children() -> set[int]:
     [
         ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV", None),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV", 40),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL", None),
         ("raise ValueError('no more')", "no more", None),
         ("os.write(channel._descriptor, b'not a message at all')", "were due", None),
         ("time.sleep(600)", "no sign of life for 2 s", None),
@@ -170,7 +169,7 @@ def test_keys_and_tokens_are_not_handed_to_the_child(monkeypatch):
 
 
 def test_memory_does_not_grow_with_the_video(tmp_path):
-    clip = write_moving(tmp_path / "long.mp4", 500, "-c:v", "libx264", "-preset", "ultrafast", size="320x240")
+    clip = write_moving(tmp_path / "long.mp4", 300, "-c:v", "libx264", "-preset", "ultrafast", size="320x240")
     frame_bytes = 320 * 240 * 3
     with read_frames(clip) as frames:
         tracemalloc.start()
@@ -178,7 +177,7 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
             if frame.index == 100:
                 early = _peak_bytes(children().pop())
                 tracemalloc.reset_peak()
-            if frame.index == 495:
+            if frame.index == 295:
                 late = _peak_bytes(children().pop())
                 parent_peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

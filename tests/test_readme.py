@@ -1,0 +1,47 @@
+"""What the README shows is what runs."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from jobs.animate_catalog import Options
+from model.settings import AnimationSettings
+from pipeline.catalog import VideoSettings
+from pipeline.video import probe_video
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_ten_lines_animate_a_picture_without_ray(tmp_path, dance, dancer_picture):
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    statements = [line for line in example.splitlines() if line.strip() and not line.startswith(("from", "import"))]
+    assert len(statements) <= 10
+    shutil.copy(dance, tmp_path / "dance.mp4")
+    shutil.copy(dancer_picture, tmp_path / "person.png")
+    small = example.replace("SETTINGS)", 'SETTINGS.replace(resolution="64x64", steps=1))')
+    code = f"{small}\nimport sys\nassert 'ray' not in sys.modules"
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=True, env={"PYTHONPATH": str(ROOT), **_environment()}
+    )
+    assert probe_video(tmp_path / "out.mp4").frames == 8
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+def test_every_option_is_in_the_table_of_settings():
+    for configuration in (Options, VideoSettings, AnimationSettings):
+        for name, field in configuration.__dataclass_fields__.items():
+            if "help" in field.metadata:
+                assert f"`--{name.replace('_', '-')}`" in README, name
+
+
+def test_files_that_the_readme_names_exist():
+    for path in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / path).exists(), path
