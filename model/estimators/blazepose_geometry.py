@@ -63,6 +63,23 @@ def carry(to_frame: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points @ to_frame[:, :2].T + to_frame[:, 2]
 
 
+def search_squares(width: int, height: int) -> list[Square]:
+    """Where the person detector looks in a frame: at the whole, then along it in squares that overlap by half.
+
+    The detector sees its square at 224 pixels and misses people who are small in it. A frame hardly longer than wide
+    is looked at once.
+    """
+    short, long = sorted((width, height))
+    whole = Square(width / 2, height / 2, long, 0)
+    if long < 1.2 * short:
+        return [whole]
+    steps = math.ceil((long - short) / (short / 2))
+    centres = np.linspace(short / 2, long - short / 2, steps + 1)
+    if width > height:
+        return [whole, *(Square(float(x), height / 2, short, 0) for x in centres)]
+    return [whole, *(Square(width / 2, float(y), short, 0) for y in centres)]
+
+
 def anchor_centres(size: int, strides: Sequence[int]) -> np.ndarray:
     """(A, 2) centres in 0..1 of the anchors of a single-shot detector whose layers have these strides, two a cell.
 

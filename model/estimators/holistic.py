@@ -23,6 +23,7 @@ from model.estimators.blazepose_geometry import (
     hand_square,
     recropped_hand_square,
     refine_with_heatmap,
+    search_squares,
     sigmoid,
 )
 from model.estimators.holistic_weights import HOLISTIC_DIGEST, check_weights
@@ -33,7 +34,7 @@ from model.keypoints import BODY, RELIABLE, PersonPose
 PRESENT = 0.5  # below this flag nobody is in the square, as in MediaPipe
 DETECTED = 0.5  # as in MediaPipe
 HAND_IN_VIEW = 0.1  # visibility of the wrist, as in MediaPipe
-DETECT_EVERY = 8  # frames between looks for further people: 2 ms a frame, and a third of a second late at most
+DETECT_EVERY = 8  # frames between looks for further people: 2-8 ms a frame, and a third of a second late at most
 SAME_PLACE = 0.1  # of the square's side between two middles of hips: a find this close is somebody followed already
 SAME_BODY = 0.05  # of the square's side, median over the landmarks: two squares that have come to show one person
 
@@ -125,17 +126,17 @@ class Holistic:
     def _find_others(self, frame: np.ndarray, followed: list[_Body]) -> list[_Body]:
         """People that the detector finds beside those followed, within ``max_people``."""
         height, width = frame.shape[:2]
-        whole = Square(width / 2, height / 2, max(width, height), 0)
         others: list[_Body] = []
-        for detection in self._detect(self._person_detector, self._person_anchors, frame, whole):
-            if len(followed) + len(others) >= self._max_people:
-                break
-            square = body_square(detection.points[0], detection.points[1])
-            if any(_hips_apart(square, body) < SAME_PLACE for body in (*followed, *others)):
-                continue
-            body = self._find_body(frame, square)
-            if body.flag >= PRESENT and not any(_same(body, other) for other in (*followed, *others)):
-                others.append(body)
+        for search in search_squares(width, height):
+            for detection in self._detect(self._person_detector, self._person_anchors, frame, search):
+                if len(followed) + len(others) >= self._max_people:
+                    return others
+                square = body_square(detection.points[0], detection.points[1])
+                if any(_hips_apart(square, body) < SAME_PLACE for body in (*followed, *others)):
+                    continue
+                body = self._find_body(frame, square)
+                if body.flag >= PRESENT and not any(_same(body, other) for other in (*followed, *others)):
+                    others.append(body)
         return others
 
     def _find_body(self, frame: np.ndarray, square: Square) -> _Body:

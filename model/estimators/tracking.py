@@ -26,7 +26,7 @@ def box_ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     corners = np.maximum(first[:, None, :2], second[None, :, :2]), np.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = box_areas(np.concatenate(corners, axis=-1))
     union = box_areas(first)[:, None] + box_areas(second)[None] - shared
-    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
+    return np.divide(shared, union, out=np.zeros(union.shape), where=union > 0)
 
 
 def pair_greedily(affinity: np.ndarray, least: float) -> list[tuple[int, int]]:

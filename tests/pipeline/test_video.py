@@ -73,7 +73,7 @@ def test_probe_says_what_is_there(plain):
     assert (info.codec, info.container, info.has_audio, info.truncated) == ("h264", "mov", False, False)
 
 
-@pytest.mark.parametrize("fps", [5, 15, 29.97])
+@pytest.mark.parametrize("fps", [5, 29.97])
 def test_sampling_keeps_the_duration_and_shows_what_is_on_screen(plain, decoder, fps):
     with read_frames(plain, fps) as frames:
         read = list(frames)
@@ -143,7 +143,7 @@ def test_a_video_that_starts_late_starts_with_its_first_frame(plain, clips, deco
     assert read[0].pts_s == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(("degrees", "suffix"), [(90, "mp4"), (180, "mp4"), (270, "mp4"), (90, "mkv")])
+@pytest.mark.parametrize(("degrees", "suffix"), [(90, "mp4"), (180, "mp4"), (90, "mkv")])
 def test_rotation_is_applied(moving, upright, clips, decoder, degrees, suffix):
     path = clips / f"rotated{degrees}.{suffix}"
     ffmpeg("-display_rotation", str(degrees), "-i", moving, "-c", "copy", path)
@@ -196,9 +196,9 @@ def test_transparency_lies_on_white_and_stretched_pixels_become_square(clips):
     assert probe_video(wide).width == 192
 
 
-@pytest.mark.parametrize("suffix", ["ts", "mpg", "gif", "flv", "wmv"])
+@pytest.mark.parametrize("suffix", ["ts", "gif", "wmv"])
 def test_other_containers_give_all_their_frames(clips, suffix):
-    codec = {"ts": "libx264", "mpg": "mpeg2video", "gif": "gif", "flv": "libx264", "wmv": "wmv2"}
+    codec = {"ts": "libx264", "gif": "gif", "wmv": "wmv2"}
     pixels = () if suffix == "gif" else ("-pix_fmt", "yuv420p")
     path = write_moving(clips / f"other.{suffix}", 10, "-c:v", codec[suffix], *pixels)
 
@@ -210,7 +210,7 @@ def test_other_containers_give_all_their_frames(clips, suffix):
     assert not frames.truncated
 
 
-def test_one_frame(clips, decoder):
+def test_one_frame(clips):
     path = write_numbered(clips / "one.mp4", 1, 15)
 
     with read_frames(path, 15) as frames:
