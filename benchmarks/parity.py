@@ -21,9 +21,8 @@ from safetensors.torch import load_file
 
 from model.alignment import FITTED, fit_alignment
 from model.animator import Animator
-from model.checkpoint import fetch_weights, load_networks
+from model.checkpoint import load_networks
 from model.conditioning import (
-    LATENT_FACTOR,
     clip_pixels,
     image_embedding,
     reference_latent,
@@ -40,11 +39,13 @@ from model.estimators.dwpose_codec import (
     pose_region,
     whole_frame,
 )
+from model.framing import LATENT_FACTOR
 from model.fusion import Fuser, released, triangle
 from model.guidance import draw_guidance
 from model.noise import released_noise, tile_noise
 from model.openpose import drawn_people, from_released, to_openpose
 from model.sampler import guidance_ramp, initial_scale, karras_sigmas, timestep
+from model.weight_files import fetch_weights
 from pipeline.report import table
 
 ROUNDING = 5e-4

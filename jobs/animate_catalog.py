@@ -16,18 +16,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jobs.arguments import add_options, given
-from model.animator import EMBEDDED
 from model.artifacts import ArtifactError
-from model.checkpoint import CheckpointError
-from model.embedded import SETTINGS as EMBEDDED_SETTINGS
+from model.embedded_config import EMBEDDED
+from model.embedded_config import SETTINGS as EMBEDDED_SETTINGS
 from model.estimators.selection import EstimatorChoice
 from model.settings import AnimationSettings
+from model.weight_files import CheckpointError
 from pipeline.catalog import CatalogError, VideoSettings
 from pipeline.dry_run import describe
 from pipeline.job import Outcome, Request, plan, run
 from pipeline.report import table
-from pipeline.stages import ModelChoice, ModelUnusable
 from pipeline.storage import Storage, StorageError
+from pipeline.tasks import ModelChoice, ModelUnusable
 
 OK, WRONG_REQUEST, SOME_QUARANTINED = 0, 2, 3
 

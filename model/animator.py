@@ -10,35 +10,23 @@ import numpy as np
 import torch
 
 from model.alignment import align_to_reference
-from model.checkpoint import DTYPES, Networks, fetch_weights, load_networks
-from model.conditioning import (
-    LATENT_FACTOR,
-    NETWORK_MULTIPLE,
-    CoverFit,
-    image_embedding,
-    pad_to_network,
-    parse_resolution,
-    picture_size,
-    reference_latent,
-    time_ids,
-    to_signed,
-    truncate_like_released,
-)
+from model.checkpoint import Networks, load_networks
+from model.conditioning import image_embedding, reference_latent, time_ids, to_signed
 from model.decoder import decode, to_uint8
 from model.denoiser import Condition, denoise
 from model.embedded import embedded_networks
-from model.fusion import FUSIONS, FusionPlan
+from model.embedded_config import EMBEDDED
+from model.framing import LATENT_FACTOR, NETWORK_MULTIPLE, fit_picture, pad_to_network
+from model.fusion import FusionPlan
 from model.guidance import draw_pose_sequence
 from model.keypoints import PoseSequence
 from model.noise import frame_noise, reference_noise, released_noise
 from model.sampler import guidance_ramp, initial_scale, karras_sigmas
-from model.settings import AnimationSettings, parse_guidance
+from model.settings import DTYPES, AnimationSettings, parse_guidance
 from model.unet import set_attention
+from model.weight_files import fetch_weights
 
 log = logging.getLogger(__name__)
-
-EMBEDDED = "embedded"
-"""The name of the network inside the package, where a model is asked for."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is done (``step`` or ``frame``), how many are, and of how many."""
@@ -62,18 +50,6 @@ class Scene:
         return draw_pose_sequence(self.poses, *self.picture.shape[:2])
 
 
-def fit_picture(reference: np.ndarray, settings: AnimationSettings, half: bool = False) -> tuple[np.ndarray, CoverFit]:
-    """The reference (H, W, 3) uint8 at the size of the video, and how it got there.
-
-    ``half`` matters in the released style alone, whose rounding depends on the precision.
-    """
-    height, width = reference.shape[:2]
-    fit = CoverFit.of(height, width, *picture_size(parse_resolution(settings.resolution), height, width))
-    if settings.style == "released":
-        return truncate_like_released(fit.image(reference, antialias=False), half), fit
-    return fit.image(reference, antialias=True), fit
-
-
 def compose(
     reference: np.ndarray,
     reference_pose: PoseSequence,
@@ -94,11 +70,6 @@ def compose(
     moved = reference_pose.moved(lambda points: fit.points(points, height, width), fit.width, fit.height)
     poses, note = align_to_reference(driving, moved, settings.style)
     return Scene(picture, moved, poses, note)
-
-
-def fusion_plan(settings: AnimationSettings, driving_frames: int) -> FusionPlan:
-    """Windows and weights for a video of so many frames (the reference frame is added here)."""
-    return FUSIONS[settings.fusion](driving_frames + 1, settings.window, settings.overlap)
 
 
 class Animator:
@@ -159,7 +130,7 @@ class Animator:
 
     def _denoised(self, scene: Scene, settings: AnimationSettings, progress: Progress | None) -> torch.Tensor:
         networks = self.networks
-        plan = fusion_plan(settings, len(scene.poses))
+        plan = settings.plan(len(scene.poses))
         sigmas = karras_sigmas(settings.steps, networks.sigma_min, networks.sigma_max)
         condition, noise = self._condition(scene, settings, plan)
         # Released: everything between the steps in the network's precision, sums over windows included.

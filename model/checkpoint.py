@@ -7,8 +7,6 @@ the released loader accepts anything and runs on random weights.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +19,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from model.artifacts import ArtifactError, exists, fetch, join, sha256
 from model.posenet import PoseNet
+from model.settings import DTYPES
 from model.unet import PoseUNet
-
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-class CheckpointError(ValueError):
-    """Weights that cannot be used, with the file and the tensors that do not fit."""
+from model.weight_files import CheckpointError, WeightFiles, read_config
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,47 +51,6 @@ class Networks:
             # diffusers' own `to` warns, of a list of float32 modules that is empty here.
             nn.Module.to(network, device=device, dtype=dtype).eval().requires_grad_(False)
         return self
-
-
-@dataclass(frozen=True)
-class WeightFiles:
-    """Where the parts lie, as local paths: fetched, not yet read."""
-
-    unet_config: Path
-    vae_config: Path
-    vae: Path
-    image_encoder_config: Path
-    image_encoder: Path
-    scheduler_config: Path
-    checkpoint: Path
-
-    def digest(self) -> str:
-        """SHA-256 over the contents of all of them."""
-        return hashlib.sha256(" ".join(sha256(path) for path in vars(self).values()).encode()).hexdigest()
-
-
-def fetch_weights(base: str, checkpoint: str) -> WeightFiles:
-    """The files of an SVD folder and of a checkpoint, by path or URI, brought here if they are elsewhere.
-
-    Half-precision variants are taken before full ones, as released. Raises ``ArtifactError`` naming what is missing.
-    """
-
-    def weights(folder: str, stem: str) -> Path:
-        names = [f"{stem}.fp16.safetensors", f"{stem}.safetensors"]
-        for name in names:
-            if exists(uri := join(join(base, folder), name)):
-                return fetch(uri)
-        raise ArtifactError(f"{join(base, folder)}: neither {names[0]} nor {names[1]} is there; is it an SVD folder?")
-
-    return WeightFiles(
-        unet_config=fetch(join(base, "unet/config.json")),
-        vae_config=fetch(join(base, "vae/config.json")),
-        vae=weights("vae", "diffusion_pytorch_model"),
-        image_encoder_config=fetch(join(base, "image_encoder/config.json")),
-        image_encoder=weights("image_encoder", "model"),
-        scheduler_config=fetch(join(base, "scheduler/scheduler_config.json")),
-        checkpoint=fetch(checkpoint),
-    )
 
 
 def load_networks(files: WeightFiles, device: str = "cpu", dtype: str = "float32") -> Networks:
@@ -173,17 +125,6 @@ def build_image_encoder(config: dict[str, Any]) -> CLIPVisionModelWithProjection
 def _on_meta(build: Callable[[], Any]) -> Any:
     with torch.device("meta"):
         return build()
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises ``CheckpointError`` when the file is something else."""
-    try:
-        config = json.loads(path.read_text())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: not a JSON file ({error})") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path}: a JSON object was expected, found a {type(config).__name__}")
-    return config
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -1,59 +1,16 @@
-"""The network inside the package: small, of the released architecture, for demos and tests on any machine.
-
-Its weights are random, drawn from a fixed seed, so that every machine has the same. What it makes is noise; everything
-around it is real.
-"""
+"""The network inside the package, built."""
 
 from __future__ import annotations
-
-import hashlib
-import json
-from typing import Any
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from model.checkpoint import DTYPES, Networks
+from model.checkpoint import Networks
+from model.embedded_config import IMAGE_ENCODER, SEED, UNET, VAE, digest
 from model.posenet import PoseNet
-from model.settings import AnimationSettings
+from model.settings import DTYPES
 from model.unet import PoseUNet
-
-SEED = 20240628
-
-SETTINGS = AnimationSettings(resolution="192x192", window=16, overlap=4, steps=4, decode_chunk=16, decode_overlap=2)
-"""What suits so small a network: minutes, not hours, on two cores."""
-
-UNET: dict[str, Any] = {
-    "in_channels": 8,
-    "out_channels": 4,
-    "block_out_channels": [32, 32, 64, 64],
-    "layers_per_block": 1,
-    "num_attention_heads": [2, 2, 4, 4],
-    "cross_attention_dim": 32,
-    "addition_time_embed_dim": 32,
-    "projection_class_embeddings_input_dim": 96,
-}
-VAE: dict[str, Any] = {
-    "block_out_channels": [32, 32, 32, 32],
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "layers_per_block": 1,
-    "latent_channels": 4,
-    "scaling_factor": 0.18215,
-}
-IMAGE_ENCODER: dict[str, Any] = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "patch_size": 28,
-    "projection_dim": 32,
-}
-
-
-def digest() -> str:
-    """What identifies the embedded weights: their seed and the configurations."""
-    return hashlib.sha256(json.dumps([SEED, UNET, VAE, IMAGE_ENCODER]).encode()).hexdigest()
 
 
 def embedded_networks(device: str = "cpu", dtype: str = "float32") -> Networks:

@@ -7,10 +7,15 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from model.conditioning import parse_resolution
-from model.fusion import FUSIONS
+import torch
+
+from model.framing import parse_resolution
+from model.fusion import FUSIONS, FusionPlan
 
 Style = Literal["default", "released"]
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+"""Precisions of the networks, by name."""
+
 STYLES: tuple[Style, ...] = ("default", "released")
 
 
@@ -63,6 +68,10 @@ class AnimationSettings:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(allowed)}")
         parse_resolution(self.resolution)
         parse_guidance(self.guidance)
+
+    def plan(self, driving_frames: int) -> FusionPlan:
+        """Windows and weights for a video of so many frames (the reference frame is added here)."""
+        return FUSIONS[self.fusion](driving_frames + 1, self.window, self.overlap)
 
     def replace(self, **changes: object) -> AnimationSettings:
         """These settings with some changed, checked again."""

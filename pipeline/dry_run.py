@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.animator import EMBEDDED, fusion_plan
-from model.checkpoint import DTYPES, fetch_weights, read_config
-from model.conditioning import LATENT_FACTOR, NETWORK_MULTIPLE, parse_resolution, picture_size
-from model.embedded import UNET
+from model.embedded_config import EMBEDDED, UNET
+from model.framing import LATENT_FACTOR, NETWORK_MULTIPLE, parse_resolution, picture_size
 from model.images import read_image
-from model.settings import parse_guidance
+from model.settings import DTYPES, parse_guidance
+from model.weight_files import fetch_weights, read_config
 from pipeline.inputs import local_copy
 from pipeline.job import Plan, Request
 from pipeline.pose_table import read_pose_table
 from pipeline.poses import at_rate, is_pose_table
 from pipeline.report import table
-from pipeline.stages import Task
+from pipeline.tasks import Task
 from pipeline.video import probe_video
 
 # Activations of one pass over a window, in copies of the UNet's widest feature map. Set so that the released model at
@@ -44,7 +43,7 @@ def cost(task: Task, request: Request) -> Cost:
             frames = max(1, round(probe_video(path).duration_s * settings.fps))
     with local_copy(task.reference.uri) as path:
         height, width = picture_size(parse_resolution(animation.resolution), *read_image(path).shape[:2])
-    plan = fusion_plan(animation, frames)
+    plan = animation.plan(frames)
     passes = 2 if max(parse_guidance(animation.guidance)) > 1 else 1
 
     weights, channels = _network_size(request)

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
-from model.animator import EMBEDDED
-from model.checkpoint import fetch_weights
-from model.embedded import digest as embedded_digest
+from model.embedded_config import EMBEDDED
+from model.embedded_config import digest as embedded_digest
 from model.estimators.selection import EstimatorChoice
+from model.weight_files import fetch_weights
 from pipeline.catalog import CatalogRow, VideoSettings, read_catalog
 from pipeline.inputs import identify
 from pipeline.progress import Display, ProgressBoard
@@ -27,8 +27,8 @@ from pipeline.quarantine import Quarantined
 from pipeline.quarantine import to_parquet as quarantine_to_parquet
 from pipeline.records import fingerprint, is_done, known_digests, read_record
 from pipeline.report import MANIFEST, manifest_to_parquet
-from pipeline.stages import AnimateRows, EstimatePoses, ModelChoice, ModelUnusable, Task, pack, unpack
 from pipeline.storage import Storage
+from pipeline.tasks import ModelChoice, ModelUnusable, Task, pack, unpack
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +166,10 @@ def _make(request: Request, tasks: Sequence[Task]) -> Iterator[dict[str, Any] | 
 
 
 def _dataset(request: Request, tasks: Sequence[Task], board: str) -> ray.data.Dataset:
+    # Here and not above: they bring diffusers and transformers, seconds that a run with nothing to make need not spend.
+    from pipeline.animate_stage import AnimateRows
+    from pipeline.pose_stage import EstimatePoses
+
     context = DataContext.get_current()
     # Every row a block of its own: a row that kills its worker takes no other with it, and rows spread over workers.
     context.target_max_block_size = 1

@@ -4,8 +4,9 @@
         for frame in frames:
             frame.index, frame.pts_s, frame.pixels   # pixels: (H, W, 3) uint8 RGB
 
-Every byte of the file is parsed in a child process that can be lost. decord decodes first, because it is the faster;
-PyAV reads what decord was not found to read well, and goes on where decord crashed, hung or gave up.
+Every byte of the file is parsed in a child process that can be lost. decord decodes first, as it is faster on small
+clips; PyAV reads long ones and what decord was not found to read well, and goes on where decord crashed, hung or gave
+up.
 
 Frames are upright (rotation metadata is applied) and have square pixels (so a person keeps their proportions). Where
 the video has transparency the picture lies on white, as it does for reference images. Deeper colour becomes 8 bits by
@@ -31,6 +32,9 @@ from pipeline.sampling import sample_indices
 __all__ = ["Frame", "FrameReader", "VideoError", "VideoInfo", "VideoLimits", "probe_video", "read_frames"]
 
 _INFO_BYTES = 1 << 16
+# While its first frame is on the way, decord takes in packets without limit (450 of them were seen), and then holds
+# their pictures until they are asked for. So it reads what would fit into this altogether, and PyAV what is longer.
+_DECORD_BYTES = 1 << 30
 
 logger = logging.getLogger(__name__)
 
@@ -150,12 +154,10 @@ class FrameReader(Iterator[Frame]):
         self._index = index
         self._wanted = np.unique(sources)
         self._deadline_s = deadline_s
-        self._later_decoders = ["PyAV"]
-        self.decoder = "PyAV"
-        if index.plain and find_spec("decord"):
-            self.decoder = "decord"
-        else:
-            self._later_decoders.clear()
+        self._frame_bytes = self.info.height * self.info.width * 3
+        small = self.info.frames * self._frame_bytes <= _DECORD_BYTES
+        self._decoders = ["decord", "PyAV"] if index.plain and small and find_spec("decord") else ["PyAV"]
+        self.decoder = self._decoders.pop(0)
         self._failures: list[str] = []
         self._received = 0
         self._process: DecoderProcess | None = None
@@ -207,19 +209,17 @@ class FrameReader(Iterator[Frame]):
 
     def _next_picture(self) -> np.ndarray | None:
         """The next wanted picture from whichever decoder gives it; None where the video has no more."""
-        shape = (self.info.height, self.info.width, 3)
-        length = shape[0] * shape[1] * shape[2]
         while True:
             try:
                 if self._process is None:
                     self._process = self._start()
-                kind, payload = self._process.receive(max(length, _INFO_BYTES))
-                if kind == FRAME and len(payload) == length:
+                kind, payload = self._process.receive(max(self._frame_bytes, _INFO_BYTES))
+                if kind == FRAME and len(payload) == self._frame_bytes:
                     self._received += 1
-                    return np.frombuffer(payload, np.uint8).reshape(shape)
+                    return np.frombuffer(payload, np.uint8).reshape(self.info.height, self.info.width, 3)
                 if kind == FRAME:
-                    raise DecoderDied(f"sent a frame of {len(payload)} bytes, not {length}")
-                if not self._later_decoders:
+                    raise DecoderDied(f"sent a frame of {len(payload)} bytes, not {self._frame_bytes}")
+                if not self._decoders:
                     return None
                 raise DecoderDied("ended early")
             except (DecoderDied, DecoderRefused) as failure:
@@ -228,13 +228,13 @@ class FrameReader(Iterator[Frame]):
     def _change_decoder(self, failure: Exception) -> None:
         self._failures.append(f"{self.decoder}: {failure}")
         self._end_process()
-        if not self._later_decoders:
+        if not self._decoders:
             raise VideoError(
                 f"{self._path}: decoding failed after {self._received} frames: {'; then '.join(self._failures)}. "
                 "Convert it to MP4 (H.264) and try again."
             ) from failure
         logger.warning("%s: %s; PyAV goes on after %d frames", self._path, self._failures[-1], self._received)
-        self.decoder = self._later_decoders.pop(0)
+        self.decoder = self._decoders.pop(0)
 
     def _start(self) -> DecoderProcess:
         return DecoderProcess(

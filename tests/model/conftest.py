@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from model.checkpoint import Networks, WeightFiles, fetch_weights, load_networks, read_config
+from model.checkpoint import Networks, load_networks
+from model.weight_files import WeightFiles, fetch_weights, read_config
 
 
 @dataclass(frozen=True)

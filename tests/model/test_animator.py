@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from model import noise
-from model.animator import Animator, Scene, compose, fit_picture, fusion_plan
+from model.animator import Animator, Scene, compose
 from model.artifacts import ArtifactError
-from model.conditioning import CoverFit, clip_pixels, truncate_like_released
+from model.conditioning import clip_pixels
 from model.denoiser import Condition, denoise
+from model.framing import CoverFit, fit_picture
 from model.fusion import progressive, released
 from model.guidance import draw_pose_sequence
 from model.keypoints import NUM_KEYPOINTS, PoseSequence
@@ -139,21 +140,11 @@ def test_guidance_images_are_the_drawn_poses():
         np.testing.assert_array_equal(found, expected)
 
 
-def test_released_style_scales_the_picture_as_released():
-    image = picture(200, 300)
-    whole, fit = fit_picture(image, TINY)
-    np.testing.assert_array_equal(whole, fit.image(image, antialias=True))
+def test_released_style_composes_with_the_released_picture():
+    image, settings = picture(200, 300), TINY.replace(style="released")
     for half in (False, True):
-        cut, _ = fit_picture(image, TINY.replace(style="released"), half)
-        np.testing.assert_array_equal(cut, truncate_like_released(fit.image(image, antialias=False), half))
-    made = compose(image, poses(1, width=300, height=200), poses(2), TINY.replace(style="released"), half=True)
-    np.testing.assert_array_equal(made.picture, cut)
-
-
-def test_a_plan_has_room_for_the_reference_frame():
-    assert fusion_plan(TINY, 7).windows == (tuple(range(8)),)
-    assert fusion_plan(TINY, 20).windows == progressive(21, 8, 2).windows
-    assert fusion_plan(TINY.replace(fusion="released"), 20).windows == released(21, 8, 2).windows
+        made = compose(image, poses(1, width=300, height=200), poses(2), settings, half)
+        np.testing.assert_array_equal(made.picture, fit_picture(image, settings, half)[0])
 
 
 @torch.no_grad()
@@ -286,6 +277,21 @@ def test_half_precision_runs_on_the_cpu_and_stays_near(animator, monkeypatch, dt
     assert finite
     assert all(finite)
     assert np.abs(found.astype(int) - expected).mean() < (4 if dtype == "float16" else 16)
+
+
+@pytest.mark.parametrize(("style", "dtype"), [("default", torch.float32), ("released", torch.float16)])
+def test_latents_are_kept_in_float32_and_in_the_released_style_as_the_network_has_them(monkeypatch, style, dtype):
+    given = []
+
+    def denoise_nothing(unet, latents, sigmas, plan, condition, **observers):
+        given.append(latents)
+        raise InterruptedError
+
+    monkeypatch.setattr("model.animator.denoise", denoise_nothing)
+    settings = TINY.replace(style=style)
+    with pytest.raises(InterruptedError):
+        next(Animator.load(dtype="float16").animate(scene(1, settings), settings))
+    assert given[0].dtype == dtype
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])

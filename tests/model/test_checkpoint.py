@@ -1,7 +1,6 @@
 import dataclasses
 import gzip
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +8,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.artifacts import ArtifactError
 from model.checkpoint import (
-    DTYPES,
-    CheckpointError,
-    WeightFiles,
     build_image_encoder,
     build_pose_net,
     build_unet,
     build_vae,
-    fetch_weights,
     load_networks,
     load_strict,
-    read_config,
     read_tensors,
     save_checkpoint,
 )
+from model.settings import DTYPES
+from model.weight_files import CheckpointError, WeightFiles
 
 # The configurations of stable-video-diffusion-img2vid-xt-1-1.
 UNET: dict[str, Any] = {
@@ -219,16 +214,6 @@ def test_a_scheduler_of_another_prediction_type_is_refused(files, tmp_path, foun
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"), [(b"{", "not a JSON file"), (b"\xff\xfe", "not a JSON file"), (b"[1]", "found a list")]
-)
-def test_a_configuration_that_is_none_is_refused(tmp_path, content, message):
-    path = tmp_path / "config.json"
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=message):
-        read_config(path)
-
-
 def test_what_is_saved_loads_equal_in_half_precision(files, networks, tmp_path):
     path = tmp_path / "saved.safetensors"
     save_checkpoint(networks.unet, networks.pose_net, path)
@@ -254,6 +239,8 @@ def test_full_size_names_and_shapes_are_the_released_ones_and_need_no_memory(gol
     with gzip.open(golden.folder / "full_size_state_dict_shapes.json.gz", "rt") as file:
         released = json.load(file)[name]
     network = build()
+    # torch.Tensor([...]), which diffusers uses for single numbers, takes no heed of the device.
+    assert sum(tensor.numel() for tensor in network.state_dict().values() if not tensor.is_meta) < 100
     assert {key: list(tensor.shape) for key, tensor in network.state_dict().items()} == released
     assert len(released) == tensors
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
@@ -261,48 +248,5 @@ def test_full_size_names_and_shapes_are_the_released_ones_and_need_no_memory(gol
     assert all(parameter.is_meta for parameter in network.parameters())
 
 
-def copied(golden, folder: Path) -> tuple[str, str]:
-    shutil.copytree(golden.folder / "base", folder / "base")
-    shutil.copy(golden.folder / "MimicMotion_tiny.pth", folder)
-    return str(folder / "base"), str(folder / "MimicMotion_tiny.pth")
-
-
-def test_digest_is_that_of_the_contents_of_every_file(golden, files, tmp_path):
-    base, checkpoint = copied(golden, tmp_path)
-    found = fetch_weights(base, checkpoint)
-    assert found.digest() == files.digest()
-    digests = {files.digest()}
-    for path in vars(found).values():
-        content = path.read_bytes()
-        path.write_bytes(content + b" ")
-        digests.add(found.digest())
-        path.write_bytes(content)
-    assert len(digests) == 1 + len(vars(found))
-
-
 def test_digest_of_the_files_is_that_of_the_networks(files, networks):
     assert networks.digest == files.digest()
-
-
-def test_half_precision_files_are_taken_before_full_ones(golden, tmp_path):
-    base, checkpoint = copied(golden, tmp_path)
-    half = tmp_path / "base/vae/diffusion_pytorch_model.fp16.safetensors"
-    full = shutil.copy(half, tmp_path / "base/vae/diffusion_pytorch_model.safetensors")
-    assert fetch_weights(base, checkpoint).vae == half
-    half.unlink()
-    assert fetch_weights(base, checkpoint).vae == full
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("vae/diffusion_pytorch_model.fp16.safetensors", r"base/vae: neither .*fp16\.safetensors nor .*SVD folder"),
-        ("unet/config.json", r"unet/config\.json: no such file"),
-        ("scheduler/scheduler_config.json", r"scheduler_config\.json: no such file"),
-    ],
-)
-def test_a_missing_file_is_named(golden, tmp_path, name, message):
-    base, checkpoint = copied(golden, tmp_path)
-    (tmp_path / "base" / name).unlink()
-    with pytest.raises(ArtifactError, match=message):
-        fetch_weights(base, checkpoint)

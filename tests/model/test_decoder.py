@@ -32,7 +32,7 @@ class FakeVae:
         pixels = np.broadcast_to(values.numpy(), (num_frames, 3, 2, 2)).copy()
         self.alive.append(weakref.ref(pixels))
         self.most_alive = max(self.most_alive, sum(held() is not None for held in self.alive))
-        return SimpleNamespace(sample=torch.from_numpy(pixels))
+        return SimpleNamespace(sample=torch.from_numpy(pixels).to(self.dtype))
 
 
 def numbered(latents: torch.Tensor, call: int) -> torch.Tensor:

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from model.animator import Animator, Scene
-from model.embedded import SETTINGS, digest, embedded_networks
+from model.embedded import embedded_networks
+from model.embedded_config import SETTINGS, digest
 from model.keypoints import NUM_KEYPOINTS, PoseSequence
 from model.settings import AnimationSettings
 
@@ -36,7 +37,7 @@ def test_every_build_has_the_same_weights():
 
 def test_the_digest_tells_other_weights_apart(monkeypatch):
     before = digest()
-    monkeypatch.setattr("model.embedded.SEED", 1)
+    monkeypatch.setattr("model.embedded_config.SEED", 1)
     assert digest() != before
 
 

@@ -21,7 +21,7 @@ def encoded(image: Image.Image, format: str, **options: object) -> bytes:
 
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "WEBP", "JPEG", "GIF"])
-def test_ordinary_formats_are_read_from_path_and_bytes(tmp_path: Path, format: str):
+def test_ordinary_formats_are_read_from_path_and_bytes(tmp_path: Path, format: str) -> None:
     content = encoded(Image.fromarray(PICTURE), format, **({"lossless": True} if format == "WEBP" else {}))
     # The name says nothing: the bytes decide.
     path = tmp_path / "picture.dat"
@@ -45,7 +45,7 @@ def test_ordinary_formats_are_read_from_path_and_bytes(tmp_path: Path, format: s
         (8, np.rot90(PICTURE, 1)),
     ],
 )
-def test_exif_orientation_is_applied(orientation: int, upright: np.ndarray):
+def test_exif_orientation_is_applied(orientation: int, upright: np.ndarray) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
 
@@ -102,7 +102,7 @@ def png_declaring(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("size", [(8000, 8001), (9500, 9500), (60000, 60000)])
 @pytest.mark.parametrize("filter_action", ["ignore", "error"])
-def test_too_many_pixels_are_refused_by_the_header(size: tuple[int, int], filter_action: str):
+def test_too_many_pixels_are_refused_by_the_header(size: tuple[int, int], filter_action: str) -> None:
     assert size[0] * size[1] > MAX_PIXELS
     with warnings.catch_warnings():
         warnings.simplefilter(filter_action)  # type: ignore[arg-type]
@@ -124,7 +124,7 @@ def test_too_many_pixels_are_refused_by_the_header(size: tuple[int, int], filter
         (encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), "32 bits"),
     ],
 )
-def test_what_cannot_be_read_is_named_with_the_cause(tmp_path: Path, content: bytes, said: str):
+def test_what_cannot_be_read_is_named_with_the_cause(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "portrait.png"
     path.write_bytes(content)
 
@@ -137,7 +137,7 @@ def test_what_cannot_be_read_is_named_with_the_cause(tmp_path: Path, content: by
         read_image(content)
 
 
-def test_a_missing_file_and_a_folder_are_image_errors(tmp_path: Path):
+def test_a_missing_file_and_a_folder_are_image_errors(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="No such file"):
         read_image(tmp_path / "absent.png")
     with pytest.raises(ImageError, match="Is a directory"):

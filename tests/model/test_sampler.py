@@ -4,9 +4,9 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from model.checkpoint import read_config
 from model.fusion import Fuser, progressive
 from model.sampler import euler_step, guidance_ramp, guide, initial_scale, input_scale, karras_sigmas, timestep
+from model.weight_files import read_config
 
 
 def noise(seed: int, *shape: int) -> torch.Tensor:

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from model.fusion import FUSIONS
+from model.fusion import FUSIONS, progressive, released
 from model.settings import STYLES, AnimationSettings, parse_guidance
 
 
@@ -107,3 +107,10 @@ def test_every_setting_says_what_it_means():
 )
 def test_guidance_is_a_number_or_a_ramp(text, meaning):
     assert parse_guidance(text) == meaning
+
+
+def test_a_plan_has_room_for_the_reference_frame():
+    settings = AnimationSettings(window=8, overlap=2)
+    assert settings.plan(7).windows == (tuple(range(8)),)
+    assert settings.plan(20).windows == progressive(21, 8, 2).windows
+    assert settings.replace(fusion="released").plan(20).windows == released(21, 8, 2).windows

@@ -20,7 +20,7 @@ from pipeline.decoding.containers import VideoError, sniff_container
         (b"OggS\x00", "ogg"),
     ],
 )
-def test_containers_are_known_by_their_first_bytes_whatever_the_name(tmp_path: Path, head: bytes, demuxer: str):
+def test_containers_are_known_by_their_first_bytes_whatever_the_name(tmp_path: Path, head: bytes, demuxer: str) -> None:
     file = tmp_path / "clip.txt"
     file.write_bytes(head)
 
@@ -44,7 +44,7 @@ def test_containers_are_known_by_their_first_bytes_whatever_the_name(tmp_path: P
         (b"\x47" + b"\x00" * 2000, "begins with the bytes 47 00"),
     ],
 )
-def test_anything_else_is_refused_with_what_it_begins_with(tmp_path: Path, content: bytes, said: str):
+def test_anything_else_is_refused_with_what_it_begins_with(tmp_path: Path, content: bytes, said: str) -> None:
     file = tmp_path / "clip.mp4"
     file.write_bytes(content)
 
@@ -55,7 +55,7 @@ def test_anything_else_is_refused_with_what_it_begins_with(tmp_path: Path, conte
     assert str(file) in str(refusal.value)
 
 
-def test_a_missing_file_and_a_folder_are_video_errors(tmp_path: Path):
+def test_a_missing_file_and_a_folder_are_video_errors(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="No such file"):
         sniff_container(tmp_path / "absent.mp4")
     with pytest.raises(VideoError, match="Is a directory"):

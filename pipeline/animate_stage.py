@@ -1,16 +1,11 @@
-"""The actors that Ray Data sends rows through: poses of a driving video, then each of its rows animated.
-
-A row that fails is an outcome like any other; nothing that a row does may end the run.
-"""
+"""The actor that animates: a row with its poses becomes a video and its record, or a reason why not."""
 
 from __future__ import annotations
 
 import logging
-import pickle
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,120 +13,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.animator import Animator, Scene, compose, fit_picture, fusion_plan
+from model.animator import Animator, Scene, compose
 from model.artifacts import sha256
 from model.checkpoint import CheckpointError
-from model.estimators.selection import EstimatorChoice
-from model.estimators.tracking import track_person
 from model.images import read_image
-from model.keypoints import PoseSequence
-from pipeline.catalog import CatalogRow
 from pipeline.encoding import VideoWriter
-from pipeline.inputs import InputError, InputFile, identify, local_copy
+from pipeline.inputs import InputError, identify, local_copy
 from pipeline.layout import side_by_side
-from pipeline.poses import driving_poses, followed, is_pose_table
+from pipeline.poses import is_pose_table
 from pipeline.progress import Reporter
 from pipeline.quarantine import Quarantined
 from pipeline.records import record_name, settings_dict, video_name, write_record
 from pipeline.storage import Storage
+from pipeline.tasks import ModelChoice, ModelUnusable, Posed, Task, pack, unpack
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Task:
-    """A row to make: its inputs identified, its fingerprint known."""
-
-    row: CatalogRow
-    reference: InputFile
-    driving: InputFile
-    fingerprint: str
-
-
-@dataclass(frozen=True, eq=False)
-class Posed:
-    """A row with its poses. ``people`` is how many the driving video showed."""
-
-    task: Task
-    driving: PoseSequence
-    reference: PoseSequence
-    people: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """Which networks, where and how precise."""
-
-    model: str
-    checkpoint: str | None
-    device: str
-    dtype: str
-    attention: str
-
-
-def pack(value: Any) -> dict[str, bytes]:
-    """A value as a row that Ray Data carries between the job's own processes."""
-    return {"packed": pickle.dumps(value)}
-
-
-def unpack(packed: bytes) -> Any:
-    """What was packed."""
-    return pickle.loads(packed)  # noqa: S301 - never a file, only what this job packed
-
-
-class ModelUnusable(RuntimeError):
-    """The networks cannot be loaded: no row can be made."""
-
-
-class EstimatePoses:
-    """A driving video and the rows that use it -> the rows with their poses, each on its own."""
-
-    def __init__(self, choice: EstimatorChoice, device: str, half: bool, threads: int, output: str, board: str) -> None:
-        self._estimator = choice.load(device, threads)
-        self._half = half
-        self._storage = Storage(output)
-        self._reporter = Reporter(board)
-
-    def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, list[Any]]]:
-        (packed,) = batch["packed"]
-        for work in self._posed(unpack(packed)):
-            yield {name: [value] for name, value in pack(work).items()}
-
-    def _posed(self, tasks: list[Task]) -> Iterator[Posed | Quarantined]:
-        first = tasks[0]
-        start = time.monotonic()
-        try:
-            poses = driving_poses(
-                first.driving,
-                first.row.settings.fps,
-                self._estimator,
-                self._storage,
-                lambda done, total: self._reporter.report(first.row.id, "poses", done, total),
-            )
-        except Exception as error:
-            for task in tasks:
-                yield _quarantined(error, "poses", task)
-            return
-        seconds = time.monotonic() - start
-        for task in tasks:
-            try:
-                driving, people = followed(poses, task.row.settings.person)
-                yield Posed(task, driving, self._reference_pose(task), people, seconds)
-            except Exception as error:
-                yield _quarantined(error, "poses", task)
-
-    def _reference_pose(self, task: Task) -> PoseSequence:
-        with local_copy(task.reference.uri) as path:
-            reference = read_image(path)
-        settings = task.row.settings.animation
-        if settings.style != "released":
-            return track_person(self._estimator, [reference])
-        # The released code looks for the person in the picture as cropped and scaled for the network.
-        picture, fit = fit_picture(reference, settings, self._half)
-        pose = track_person(self._estimator, [picture])
-        height, width = reference.shape[:2]
-        return pose.moved(lambda points: fit.points_back(points, height, width), width, height)
 
 
 class AnimateRows:
@@ -156,10 +52,10 @@ class AnimateRows:
             frames = record["output"]["frames"]
             return record
         except ModelUnusable as error:
-            return _quarantined(error, "model", task)
+            return task.failed(error, "model")
         except Exception as error:
             log.exception("%s: quarantined", task.row.id)
-            return _quarantined(error, "animate", task)
+            return task.failed(error, "animate")
         finally:
             self._reporter.finish(task.row.id, frames)
 
@@ -226,7 +122,7 @@ class AnimateRows:
     ) -> dict[str, Any]:
         task, frames = posed.task, len(posed.driving)
         settings = task.row.settings
-        plan = fusion_plan(settings.animation, frames)
+        plan = settings.animation.plan(frames)
         return {
             "id": task.row.id,
             "fingerprint": task.fingerprint,
@@ -265,7 +161,3 @@ def code_version() -> str:
     except PackageNotFoundError:
         # A job's working directory is code that was sent, not installed.
         return "uninstalled"
-
-
-def _quarantined(error: BaseException, stage: str, task: Task) -> Quarantined:
-    return Quarantined.of(error, stage, task.row.id, task.row.line, task.row.row)
