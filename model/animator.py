@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -94,7 +95,9 @@ class Animator:
         Raises ``ArtifactError`` for files that cannot be had, ``CheckpointError`` for those that do not fit, and
         ``ValueError`` for a device, dtype or attention that is not to be had.
         """
-        if device.startswith("cuda") and not torch.cuda.is_available():
+        if device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", device):
+            raise ValueError(f"device is {device!r}, expected cpu or cuda")
+        if device != "cpu" and not torch.cuda.is_available():
             raise ValueError(f"device is {device!r}, but PyTorch sees no GPU here; choose cpu")
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")

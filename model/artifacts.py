@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,13 @@ def exists(uri: str) -> bool:
     return bool(filesystem.isfile(path))
 
 
+def version_of(info: Mapping[str, Any]) -> str:
+    """What a store says of a file (fsspec's ``info``), as a short text that changes when the file does."""
+    known = ("size", "ETag", "etag", "generation", "blob_id", "mtime", "LastModified", "last_modified", "created")
+    facts = [f"{name}={info[name]}" for name in known if info.get(name) is not None]
+    return hashlib.sha256(" ".join(facts).encode()).hexdigest()[:32]
+
+
 def fetch(uri: str, expected_sha256: str | None = None) -> Path:
     """A local path with the contents of ``uri``.
 
@@ -82,8 +90,7 @@ def _fetch_remote(uri: str, filesystem: Any, path: str) -> Path:
         raise ArtifactError(f"{uri}: no such file") from error
     except Exception as error:  # every store has exceptions of its own
         raise ArtifactError(f"{uri}: cannot be reached ({type(error).__name__}: {error})") from error
-    version = [uri, info.get("size"), *(str(info.get(k)) for k in ("ETag", "etag", "generation", "mtime", "blob_id"))]
-    index = cache_root() / "uris" / f"{hashlib.sha256(json.dumps(version).encode()).hexdigest()}.json"
+    index = cache_root() / "uris" / f"{hashlib.sha256(f'{uri} {version_of(info)}'.encode()).hexdigest()}.json"
     if index.is_file():
         cached = cache_root() / "objects" / json.loads(index.read_text())["sha256"] / Path(path).name
         if cached.is_file() and cached.stat().st_size == info.get("size"):

@@ -7,6 +7,8 @@ the released loader accepts anything and runs on random weights.
 
 from __future__ import annotations
 
+import pickle
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,6 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -136,11 +137,16 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read as weights ({error})") from error
-    except Exception as error:  # pickle's own errors, when the file asks for more than tensors
-        raise CheckpointError(f"{path}: refused, it holds more than tensors ({type(error).__name__})") from error
-    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+    except pickle.UnpicklingError as error:
+        if zipfile.is_zipfile(path):
+            raise CheckpointError(f"{path}: refused, it holds more than tensors ({error})") from error
+        raise CheckpointError(f"{path}: cannot be read as weights; it is no file that torch.save wrote") from error
+    except Exception as error:  # a broken file makes PyTorch's readers raise whatever they run into
+        raise CheckpointError(f"{path}: cannot be read as weights ({type(error).__name__}: {error})") from error
+    flat = isinstance(tensors, dict) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in tensors.items()
+    )
+    if not flat:
         raise CheckpointError(f"{path}: a flat dict of tensors was expected")
     return tensors
 

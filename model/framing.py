@@ -20,8 +20,8 @@ NETWORK_MULTIPLE = 64
 
 def parse_resolution(text: str) -> int | tuple[int, int]:
     """``"576"``, the short side of a 9:16 picture, or ``"432x768"``, width x height. Raises ``ValueError``."""
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.strip().isdecimal() and 16 <= int(part) <= 4096 for part in parts):
+    parts = text.lower().split("x") if isinstance(text, str) else []
+    if len(parts) not in (1, 2) or not all(part.strip().isdecimal() and 16 <= int(part) <= 4096 for part in parts):
         raise ValueError(f"resolution is {text!r}, expected SHORT_SIDE or WIDTHxHEIGHT, each 16 to 4096 pixels")
     numbers = [int(part) for part in parts]
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])

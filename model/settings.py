@@ -48,19 +48,15 @@ class AnimationSettings:
     style: Style = _setting("default", "'released' keeps the released arithmetic where mending it changes the numbers")
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("window", 2, 1024),
-            ("overlap", 0, self.window - 2),
-            ("steps", 1, 1000),
-            ("motion_bucket_id", 0, 1023),
-            ("model_fps", 1, 240),
-            ("decode_chunk", 1, 1024),
-            ("decode_overlap", 0, self.decode_chunk - 1),
-            ("seed", 0, 2**63 - 1),
-        ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise ValueError(f"{name} is {value!r}, expected a whole number from {low} to {high}")
+        self._whole("window", 2, 1024)
+        # The released windows count the reference frame, which all of them share, as part of the overlap.
+        self._whole("overlap", 0, self.window - (1 if self.fusion == "released" else 2))
+        self._whole("steps", 1, 1000)
+        self._whole("motion_bucket_id", 0, 1023)
+        self._whole("model_fps", 1, 240)
+        self._whole("decode_chunk", 1, 1024)
+        self._whole("decode_overlap", 0, self.decode_chunk - 1)
+        self._whole("seed", 0, 2**63 - 1)
         if not (isinstance(self.noise_aug_strength, (int, float)) and 0 <= self.noise_aug_strength <= 10):
             raise ValueError(f"noise_aug_strength is {self.noise_aug_strength!r}, expected 0 to 10")
         for name, allowed in (("fusion", tuple(FUSIONS)), ("style", STYLES)):
@@ -68,6 +64,11 @@ class AnimationSettings:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(allowed)}")
         parse_resolution(self.resolution)
         parse_guidance(self.guidance)
+
+    def _whole(self, name: str, low: int, high: int) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError(f"{name} is {value!r}, expected a whole number from {low} to {high}")
 
     def plan(self, driving_frames: int) -> FusionPlan:
         """Windows and weights for a video of so many frames (the reference frame is added here)."""
@@ -80,7 +81,7 @@ class AnimationSettings:
 
 def parse_guidance(text: str) -> tuple[float, float]:
     """``"2"`` or ``"1:3"`` to (first, last). Raises ``ValueError``."""
-    parts = text.split(":")
+    parts = text.split(":") if isinstance(text, str) else []
     try:
         numbers = [float(part) for part in parts]
     except ValueError:

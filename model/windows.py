@@ -16,7 +16,7 @@ def balanced_windows(frames: int, window: int, overlap: int) -> Windows:
     computed twice: one driving frame too many for one window costs ``overlap`` more frames, not a second full window.
     Raises ``ValueError`` when the numbers cannot work.
     """
-    _check(frames, window, overlap)
+    _check(frames, window, overlap, window - 2)
     driving, capacity = frames - 1, window - 1
     if driving <= capacity:
         return (tuple(range(frames)),)
@@ -37,7 +37,7 @@ def released_windows(frames: int, window: int, overlap: int) -> Windows:
     code crashes or leaves frames out, this does not: a video shorter than a window is one short window, and overlap 0
     strides by ``window - 1`` so that no frame is skipped. Raises ``ValueError`` when the numbers cannot work.
     """
-    _check(frames, window, overlap)
+    _check(frames, window, overlap, window - 1)
     if frames <= window:
         return (tuple(range(frames)),)
     stride = min(window - overlap, window - 1)
@@ -47,10 +47,10 @@ def released_windows(frames: int, window: int, overlap: int) -> Windows:
     return tuple(windows)
 
 
-def _check(frames: int, window: int, overlap: int) -> None:
+def _check(frames: int, window: int, overlap: int, most: int) -> None:
     if frames < 1:
         raise ValueError(f"frames is {frames}, expected at least the reference frame")
     if window < 2:
         raise ValueError(f"window is {window}, expected at least 2: the reference frame and one driving frame")
-    if not 0 <= overlap <= window - 2:
-        raise ValueError(f"overlap is {overlap}, expected 0 to {window - 2} for a window of {window}")
+    if not 0 <= overlap <= most:
+        raise ValueError(f"overlap is {overlap}, expected 0 to {most} for a window of {window}")

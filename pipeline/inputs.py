@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from model.artifacts import ArtifactError, open_filesystem
+from model.artifacts import ArtifactError, open_filesystem, version_of
 
 MAX_BYTES = {"reference": 256 << 20, "driving": 64 << 30}
 
@@ -45,7 +44,7 @@ def identify(uri: str, kind: str, known: Mapping[tuple[str, str], str]) -> Input
             raise InputError(f"{kind} {uri} is empty (0 bytes)")
         if size > MAX_BYTES[kind]:
             raise InputError(f"{kind} {uri} has {size:,} bytes, more than the {MAX_BYTES[kind]:,} allowed")
-        version = _version(info)
+        version = version_of(info)
         digest = known.get((uri, version))
         if digest is None:
             hasher = hashlib.sha256()
@@ -60,11 +59,6 @@ def identify(uri: str, kind: str, known: Mapping[tuple[str, str], str]) -> Input
     except Exception as error:  # every store has exceptions of its own
         raise InputError(f"{kind} {uri} cannot be read ({type(error).__name__}: {error})") from error
     return InputFile(uri, version, digest)
-
-
-def _version(info: Mapping[str, Any]) -> str:
-    names = ("size", "ETag", "etag", "generation", "mtime", "LastModified")
-    return "-".join(str(info[name]) for name in names if info.get(name) is not None)
 
 
 @contextmanager

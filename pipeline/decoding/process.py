@@ -72,7 +72,7 @@ def main() -> None:
     except BrokenPipeError:
         pass  # the parent has all that it wanted
     except Exception as error:
-        channel.send(REFUSED, f"{type(error).__name__}: {error}".encode())
+        channel.send(REFUSED, f"reading it failed ({type(error).__name__}: {error}); it may be damaged".encode())
     # Past this point lie the decoders' destructors, which can hang.
     os._exit(0)
 

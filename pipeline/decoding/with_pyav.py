@@ -84,5 +84,5 @@ def decode_with_pyav(request: dict[str, Any], timestamps: np.ndarray, wanted: np
                 break
             previous = frame
     if sent == 0:
-        raise Refused(f"no frame of it can be decoded ({cause}). Export it again")
+        raise Refused(f"no frame of it can be decoded ({cause})")
     channel.send(END)

@@ -119,6 +119,11 @@ def test_two_people_keep_their_ids(holistic, dancer):
     assert sorted(sides.values()) == [[False] * 4, [True] * 4]
 
 
+def test_nobody_is_found_twice_where_the_hips_were_placed_badly(holistic, dancer, monkeypatch):
+    monkeypatch.setattr("model.estimators.holistic.SAME_PLACE", 0)
+    assert [len(people) for people in holistic.track([np.hstack([dancer[0], dancer[40]])])] == [2]
+
+
 def test_no_more_people_are_followed_than_asked_for(dancer):
     one = Holistic(holistic_weights(), max_people=1)
     assert [len(people) for people in one.track([np.hstack([dancer[0], dancer[40]])])] == [1]
