@@ -90,10 +90,8 @@ def truncate_like_released(image: np.ndarray, half: bool) -> np.ndarray:
 
     ``half`` computes in float16, as the released default does.
     """
-    levels = torch.arange(256, dtype=torch.uint8)
-    # uint8 / 127.5 is computed in float32 and only then cast.
-    signed = levels / 127.5 - 1
-    table = ((signed.half() if half else signed) * 127.5 + 127.5).to(torch.uint8).numpy()
+    levels = torch.arange(256, dtype=torch.float16 if half else torch.float32)
+    table = ((levels / 127.5 - 1 + 1) * 127.5).to(torch.uint8).numpy()
     return table[image]
 
 

@@ -9,8 +9,12 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 import ray
+import torch
 
 from pipeline.footage import dancer_clip
+
+# Small networks lose more to threads that wait for each other than they gain.
+torch.set_num_threads(1)
 
 
 def ffmpeg(*arguments: str | Path) -> None:
