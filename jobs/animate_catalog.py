@@ -81,15 +81,16 @@ def summary(outcome: Outcome, output: str) -> str:
     rows = [(row_id, "made", *_numbers(record)) for row_id, record in sorted(outcome.made.items())]
     rows += [(row_id, "kept", *_numbers(record)) for row_id, record in sorted(outcome.kept.items())]
     rows += [
-        (entry.id or f"row {entry.line}", "quarantined", "", "", f"{entry.stage}: {entry.message}")
+        (entry.id or f"row {entry.line}", "quarantined", "", "", "", f"{entry.stage}: {entry.message}")
         for entry in outcome.failed
     ]
     counts = f"{len(outcome.made)} made, {len(outcome.kept)} kept, {len(outcome.failed)} quarantined, in {output}"
-    return f"{table(('id', 'status', 'frames', 'seconds', 'file or reason'), rows)}\n\n{counts}"
+    return f"{table(('id', 'status', 'frames', 'seconds', 'people', 'file or reason'), rows)}\n\n{counts}"
 
 
 def _numbers(record: dict[str, Any]) -> tuple[object, ...]:
-    return record["output"]["frames"], f"{record['output']['duration_s']:.1f}", record["output"]["video"]
+    output = record["output"]
+    return output["frames"], f"{output['duration_s']:.1f}", record["poses"]["people"], output["video"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

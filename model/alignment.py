@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from model.keypoints import RELIABLE, PoseSequence
 from model.openpose import BODY, to_openpose
-
-Style = Literal["default", "released"]
+from model.style import Style
 
 # OpenPose body points: nose, neck, shoulders, hips, legs, eyes and ears; not the arms, whose pose is the dance.
 FITTED = (0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)

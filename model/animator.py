@@ -66,7 +66,7 @@ def compose(
     """
     if len(driving) == 0:
         raise ValueError("the driving poses have no frame")
-    picture, fit = fit_picture(reference, settings, half)
+    picture, fit = fit_picture(reference, settings.resolution, settings.style, half)
     height, width = reference.shape[:2]
     moved = reference_pose.moved(lambda points: fit.points(points, height, width), fit.width, fit.height)
     poses, note = align_to_reference(driving, moved, settings.style)

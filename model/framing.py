@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-if TYPE_CHECKING:
-    from model.settings import AnimationSettings
+from model.style import Style
 
 LATENT_FACTOR = 8
 NETWORK_MULTIPLE = 64
@@ -101,13 +99,15 @@ def pad_to_network(image: np.ndarray) -> np.ndarray:
     return np.pad(image, ((0, height), (0, width), (0, 0)), mode="edge")
 
 
-def fit_picture(reference: np.ndarray, settings: AnimationSettings, half: bool = False) -> tuple[np.ndarray, CoverFit]:
+def fit_picture(
+    reference: np.ndarray, resolution: str, style: Style = "default", half: bool = False
+) -> tuple[np.ndarray, CoverFit]:
     """The reference (H, W, 3) uint8 at the size of the video, and how it got there.
 
     ``half`` matters in the released style alone, whose rounding depends on the precision.
     """
     height, width = reference.shape[:2]
-    fit = CoverFit.of(height, width, *picture_size(parse_resolution(settings.resolution), height, width))
-    if settings.style == "released":
+    fit = CoverFit.of(height, width, *picture_size(parse_resolution(resolution), height, width))
+    if style == "released":
         return truncate_like_released(fit.image(reference, antialias=False), half), fit
     return fit.image(reference, antialias=True), fit

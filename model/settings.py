@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from model.framing import parse_resolution
 from model.fusion import FUSIONS, FusionPlan
+from model.style import Style
 
-Style = Literal["default", "released"]
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 """Precisions of the networks, by name."""
 

@@ -78,7 +78,7 @@ def plan(request: Request, storage: Storage) -> Plan:
     """
     rows, failed = read_catalog(request.catalog, request.settings)
     weights = _weights_digest(request.model)
-    estimator = f"{request.estimator.name}-{request.estimator.digest()}"
+    estimator = request.estimator.identity()
     result = Plan(failed=failed)
 
     records = dict(zip([row.id for row in rows], _threads(lambda row: read_record(storage, row.id), rows), strict=True))
@@ -244,13 +244,14 @@ class Resources:
         cpus, gpus = total.get("CPU", 1.0), total.get("GPU", 0.0)
         smallest = min((node["Resources"].get("CPU", 1.0) for node in ray.nodes() if node["Alive"]), default=1.0)
         on_gpu = request.model.device.startswith("cuda")
-        if on_gpu and gpus == 0:
+        if on_gpu and gpus < 1:
             raise ValueError(f"device is {request.model.device!r}, but the Ray cluster has no GPU; choose cpu")
         workers = min(rows, request.workers or max(1, int(gpus if on_gpu else cpus // 4)))
         # DWPose is quick on a GPU and slow without; the embedded estimator runs on cores.
         pose_on_gpu = on_gpu and request.estimator.name == "dwpose"
         pose_workers = min(videos, max(1, int(gpus // 4) if pose_on_gpu else int(cpus // 4)))
-        share = min(1.0, gpus / (workers + 0.25 * pose_workers)) if on_gpu else 0.0
+        # A fraction has to fit on one GPU beside the others there, so whole workers are dealt to GPUs first.
+        share = (0.75 if pose_on_gpu else 1.0) / -(-workers // int(gpus)) if on_gpu else 0.0
         return Resources(
             workers=workers,
             cpus=1.0 if on_gpu and cpus >= 2 * workers else min(0.5 * cpus / workers, 0.5 * smallest),
@@ -258,7 +259,7 @@ class Resources:
             threads=max(1, int(min(cpus / workers, smallest))),
             pose_workers=pose_workers,
             pose_cpus=min(0.3 * cpus / pose_workers, 0.3 * smallest),
-            pose_gpus=0.25 * share if pose_on_gpu else 0.0,
+            pose_gpus=0.25 if pose_on_gpu else 0.0,
             pose_threads=max(1, int(0.5 * cpus / pose_workers)) if request.estimator.name == "dwpose" else 1,
         )
 

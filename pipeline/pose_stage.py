@@ -68,7 +68,7 @@ class EstimatePoses:
         if settings.style != "released":
             return track_person(self._estimator, [reference])
         # The released code looks for the person in the picture as cropped and scaled for the network.
-        picture, fit = fit_picture(reference, settings, self._half)
+        picture, fit = fit_picture(reference, settings.resolution, settings.style, self._half)
         pose = track_person(self._estimator, [picture])
         height, width = reference.shape[:2]
         return pose.moved(lambda points: fit.points_back(points, height, width), width, height)

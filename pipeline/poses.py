@@ -14,7 +14,7 @@ from model.estimators import PoseEstimator
 from model.estimators.tracking import count_people, follow_person
 from model.keypoints import PoseSequence
 from pipeline.inputs import InputFile, local_copy
-from pipeline.pose_table import VideoPoses, read_pose_table, write_pose_table
+from pipeline.pose_table import VERSION, VideoPoses, read_pose_table, write_pose_table
 from pipeline.sampling import sample_indices
 from pipeline.storage import Storage
 from pipeline.video import Frame, VideoError, read_frames
@@ -33,8 +33,8 @@ def is_pose_table(uri: str) -> bool:
 
 def table_name(driving: InputFile, fps: float, estimator: PoseEstimator) -> str:
     """Where the poses of a video are kept: a name from what decides them."""
-    key = hashlib.sha256(f"{driving.sha256}/{fps!r}/{estimator.name}/{estimator.digest}".encode()).hexdigest()
-    return f"poses/{key[:32]}.parquet"
+    facts = (driving.sha256, fps, estimator.name, estimator.version, estimator.digest, VERSION)
+    return f"poses/{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}.parquet"
 
 
 def driving_poses(
@@ -55,7 +55,8 @@ def driving_poses(
             return read_pose_table(table)
         with local_copy(driving.uri) as path:
             poses = _estimate(path, driving, fps, estimator, progress)
-        write_pose_table(table, poses, {"name": estimator.name, "weights": estimator.digest})
+        about = {"name": estimator.name, "version": estimator.version, "weights": estimator.digest}
+        write_pose_table(table, poses, about)
         storage.put(table, name)
         return poses
 

@@ -13,10 +13,12 @@ from model.keypoints import PersonPose
 class PoseEstimator(Protocol):
     """What a backend is.
 
-    ``name`` and ``digest`` (SHA-256 over its weights) go into records and pose tables.
+    ``name``, ``version`` and ``digest`` (SHA-256 over its weights) go into records and pose tables. A backend whose
+    code would now give other poses for the same frames has another version.
     """
 
     name: str
+    version: str
     digest: str
 
     def track(self, frames: Iterable[np.ndarray]) -> Iterator[list[PersonPose]]:

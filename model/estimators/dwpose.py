@@ -52,6 +52,7 @@ class DWPose:
     """
 
     name = "dwpose"
+    version = "1"
 
     def __init__(self, detector: Path, pose: Path, device: str = "cpu", threads: int | None = None) -> None:
         providers = _providers(device)

@@ -76,6 +76,7 @@ class Holistic:
     """
 
     name = "holistic"
+    version = "1"
     digest = HOLISTIC_DIGEST
 
     def __init__(self, weights: Path, threads: int = 1, max_people: int = 4) -> None:

@@ -37,13 +37,13 @@ class EstimatorChoice:
         if self.name == "dwpose" and self.weights is None:
             raise ValueError(f"pose estimator dwpose needs a folder with {DWPOSE_DETECTOR} and {DWPOSE_POSE}")
 
-    def digest(self) -> str:
-        """What identifies the backend's weights; brings them here if they are elsewhere."""
+    def identity(self) -> str:
+        """Name, version and digest of the weights in one text; brings the weights here if they are elsewhere."""
         if self.name == "holistic":
             holistic_weights(self.weights)
-            return HOLISTIC_DIGEST
+            return f"{Holistic.name}-{Holistic.version}-{HOLISTIC_DIGEST}"
         digests = " ".join(sha256(path) for path in self._dwpose_files())
-        return hashlib.sha256(digests.encode()).hexdigest()
+        return f"{DWPose.name}-{DWPose.version}-{hashlib.sha256(digests.encode()).hexdigest()}"
 
     def load(self, device: str = "cpu", threads: int = 1) -> PoseEstimator:
         """The backend, ready. ``device`` matters to ``dwpose`` alone; ``holistic`` runs on the CPU."""

@@ -144,7 +144,7 @@ def test_released_style_composes_with_the_released_picture():
     image, settings = picture(200, 300), TINY.replace(style="released")
     for half in (False, True):
         made = compose(image, poses(1, width=300, height=200), poses(2), settings, half)
-        np.testing.assert_array_equal(made.picture, fit_picture(image, settings, half)[0])
+        np.testing.assert_array_equal(made.picture, fit_picture(image, settings.resolution, settings.style, half)[0])
 
 
 @torch.no_grad()
