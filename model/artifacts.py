@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -13,6 +14,8 @@ from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+
+log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 22
 
@@ -97,6 +100,7 @@ def _fetch_remote(uri: str, filesystem: Any, path: str) -> Path:
             return cached
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=_made(cache_root())) as scratch:
         part = Path(scratch) / Path(path).name
+        log.info("fetching %s (%s bytes)", uri, f"{info.get('size') or 0:,}")
         try:
             filesystem.get_file(path, str(part))
         except Exception as error:

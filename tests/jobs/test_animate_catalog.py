@@ -285,7 +285,8 @@ def test_killed_half_way_and_run_again_nothing_is_lost_or_made_twice(inputs, tmp
         sys.executable, "jobs/animate_catalog.py", "--catalog", str(catalog), "--output", str(output), *SMALL,
         "--steps", "20",
     ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # A Ray of its own, whatever cluster runs on this machine.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local"}
     job = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not list(output.glob("records/*.json")):

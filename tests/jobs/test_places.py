@@ -75,7 +75,8 @@ def test_catalog_inputs_weights_and_output_in_s3(s3, dance, dancer_picture, tmp_
         # A cache of this test's own: the network's weights come from the server. The pose weights are the usual ones.
         poses = ["--pose-weights", str(holistic_weights())]
         environment = {**os.environ, **s3, "MIMICMOTION_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
-        environment.pop("RAY_ADDRESS", None)
+        # A Ray of its own, whatever cluster runs on this machine.
+        environment["RAY_ADDRESS"] = "local"
         return subprocess.run([*command, *poses], cwd=ROOT, env=environment, capture_output=True, text=True)
 
     first = run()
