@@ -53,8 +53,18 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     return make
 
 
+_others: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def others() -> None:
+    """Children that this process had before the test: another test's Ray, say."""
+    _others.clear()
+    _others.update(children())
+
+
 def children() -> set[int]:
-    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()} - _others
 
 
 @needs_decord
