@@ -27,6 +27,7 @@ from pipeline.quarantine import Quarantined
 from pipeline.quarantine import to_parquet as quarantine_to_parquet
 from pipeline.records import fingerprint, is_done, known_digests, read_record
 from pipeline.report import MANIFEST, manifest_to_parquet
+from pipeline.resources import Resources
 from pipeline.storage import Storage
 from pipeline.tasks import ModelChoice, ModelUnusable, Task, pack, unpack
 
@@ -185,7 +186,7 @@ def _dataset(request: Request, tasks: Sequence[Task], board: str) -> ray.data.Da
     groups: dict[tuple[str, float], list[Task]] = defaultdict(list)
     for task in tasks:
         groups[task.driving.sha256, task.row.settings.fps].append(task)
-    resources = Resources.of(request, len(tasks), len(groups))
+    resources = Resources.of(request.model.device, request.estimator.name, request.workers, len(tasks), len(groups))
     mortal: dict[str, Any] = {"max_restarts": -1, "max_task_retries": _DEATHS - 1}
     # Deprecated without a successor in Ray 2.60: there is no other way to bound the retries of a pool's actors.
     warnings.filterwarnings("ignore", message=".*ray_remote_args", category=DeprecationWarning)
@@ -218,50 +219,6 @@ def _dataset(request: Request, tasks: Sequence[Task], board: str) -> ray.data.Da
 def _pool(size: int) -> ActorPoolStrategy:
     # A row waits for whichever worker is free first, not behind a long one.
     return ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
-
-
-@dataclass(frozen=True)
-class Resources:
-    """How many actors of each kind, and what each asks Ray for."""
-
-    workers: int
-    cpus: float
-    gpus: float
-    threads: int
-    pose_workers: int
-    pose_cpus: float
-    pose_gpus: float
-    pose_threads: int
-
-    @staticmethod
-    def of(request: Request, rows: int, videos: int) -> Resources:
-        """Divide the cluster. Raises ``ValueError`` when it has no GPU and one was asked for.
-
-        On GPUs one animating worker each, without them one for four cores. Pose workers get a share of the cores beside
-        them; together they ask for less than there is, since a Dataset whose actors hold every core can deadlock.
-        """
-        total = ray.cluster_resources()
-        cpus, gpus = total.get("CPU", 1.0), total.get("GPU", 0.0)
-        smallest = min((node["Resources"].get("CPU", 1.0) for node in ray.nodes() if node["Alive"]), default=1.0)
-        on_gpu = request.model.device.startswith("cuda")
-        if on_gpu and gpus < 1:
-            raise ValueError(f"device is {request.model.device!r}, but the Ray cluster has no GPU; choose cpu")
-        workers = min(rows, request.workers or max(1, int(gpus if on_gpu else cpus // 4)))
-        # DWPose is quick on a GPU and slow without; the embedded estimator runs on cores.
-        pose_on_gpu = on_gpu and request.estimator.name == "dwpose"
-        pose_workers = min(videos, max(1, int(gpus // 4) if pose_on_gpu else int(cpus // 4)))
-        # A fraction has to fit on one GPU beside the others there, so whole workers are dealt to GPUs first.
-        share = (0.75 if pose_on_gpu else 1.0) / -(-workers // int(gpus)) if on_gpu else 0.0
-        return Resources(
-            workers=workers,
-            cpus=1.0 if on_gpu and cpus >= 2 * workers else min(0.5 * cpus / workers, 0.5 * smallest),
-            gpus=share,
-            threads=max(1, int(min(cpus / workers, smallest))),
-            pose_workers=pose_workers,
-            pose_cpus=min(0.3 * cpus / pose_workers, 0.3 * smallest),
-            pose_gpus=0.25 if pose_on_gpu else 0.0,
-            pose_threads=max(1, int(0.5 * cpus / pose_workers)) if request.estimator.name == "dwpose" else 1,
-        )
 
 
 def _weights_digest(model: ModelChoice) -> str:

@@ -2,11 +2,7 @@ from typing import Any
 
 import pytest
 
-from model.estimators.selection import EstimatorChoice
-from model.settings import AnimationSettings
-from pipeline.catalog import VideoSettings
-from pipeline.job import Request, Resources
-from pipeline.tasks import ModelChoice
+from pipeline.resources import Resources
 
 
 def divide(
@@ -19,10 +15,7 @@ def divide(
     described: list[dict[str, Any]] = [{"Alive": True, "Resources": node} for node in nodes]
     monkeypatch.setattr("ray.cluster_resources", lambda: total)
     monkeypatch.setattr("ray.nodes", lambda: described)
-    model = ModelChoice("embedded", None, device, "float32", "sdpa")
-    settings = VideoSettings(AnimationSettings())
-    estimator = EstimatorChoice("dwpose", "/weights") if dwpose else EstimatorChoice()
-    return Resources.of(Request("c", "o", model, estimator, settings, workers), rows, videos)
+    return Resources.of(device, "dwpose" if dwpose else "holistic", workers, rows, videos)
 
 
 @pytest.mark.parametrize("workers", [None, 1, 2, 3, 50])
@@ -36,8 +29,9 @@ def test_the_actors_of_both_stages_leave_cores_for_others(monkeypatch, cpus, wor
 
 
 def test_no_actor_asks_for_more_than_the_smallest_node_has(monkeypatch):
-    share = divide(monkeypatch, [{"CPU": 4}, {"CPU": 64}], workers=1)
+    share = divide(monkeypatch, [{}, {"CPU": 4}, {"CPU": 64}], workers=1)
     assert max(share.cpus, share.pose_cpus, share.threads) <= 4
+    assert share.threads == 4
 
 
 def test_there_are_no_more_workers_than_rows_and_videos(monkeypatch):
