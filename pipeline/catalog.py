@@ -93,6 +93,9 @@ def read_catalog(uri: str, defaults: VideoSettings) -> tuple[list[CatalogRow], l
         try:
             if isinstance(row, RowError):
                 raise row
+            # A table of numbered rows means their numbers.
+            if isinstance(row.get("id"), int) and not isinstance(row["id"], bool):
+                row["id"] = str(row["id"])
             # Where a row is kept, in a record or in the quarantine, its paths must still lead somewhere.
             row.update(
                 (name, _resolve(row[name].strip(), uri)) for name in ("reference", "driving") if _is_text(row, name)

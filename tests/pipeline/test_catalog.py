@@ -31,6 +31,15 @@ def test_three_formats_say_the_same(tmp_path):
         assert found.row["mood"] == "gay"
 
 
+def test_a_number_is_an_id_in_every_format(tmp_path):
+    row = {"id": 17, "reference": "r.png", "driving": "d.mp4"}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "c.parquet")
+    (tmp_path / "c.jsonl").write_text(json.dumps(row))
+    (tmp_path / "c.csv").write_text("id,reference,driving\n17,r.png,d.mp4\n")
+    for name in ("c.parquet", "c.jsonl", "c.csv"):
+        assert [found.id for found in read_catalog(str(tmp_path / name), DEFAULTS)[0]] == ["17"]
+
+
 def test_paths_in_a_remote_catalog_are_relative_to_it():
     import fsspec
 
