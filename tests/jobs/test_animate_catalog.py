@@ -20,10 +20,12 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from jobs.animate_catalog import OK, SOME_QUARANTINED, WRONG_REQUEST, main
 from pipeline.video import probe_video
 from tests.conftest import ffmpeg
+from tests.model.estimators.test_dwpose import detector_row, make_detector, make_pose_network, peaks
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--resolution", "64x64", "--steps", "1", "--fps", "5", "--window", "8", "--overlap", "2")
@@ -126,6 +128,23 @@ def test_side_by_side_shows_three_panels(inputs, tmp_path):
     assert (info.width, info.height) == (3 * 60 + 2, 50)
 
 
+def test_dwpose_and_the_released_style_go_the_whole_way(inputs, tmp_path):
+    weights = tmp_path / "dwpose"
+    weights.mkdir()
+    # One person where the picture is red, every keypoint in the middle of the box.
+    make_detector(weights / "yolox_l.onnx", detector_row((40, 50), 0.5, 200, 160, 0.9))
+    make_pose_network(weights / "dw-ll_ucoco_384.onnx", peaks(576, 288, 1.3), peaks(768, 384, 0.8))
+    ffmpeg("-f", "lavfi", "-i", "color=c=red:s=640x640:d=1:r=5", inputs / "red.mp4")
+    ffmpeg("-i", inputs / "red.mp4", "-frames:v", "1", inputs / "red.png")
+    catalog = write_catalog(inputs / "c.csv", [{"id": "a", "reference": "red.png", "driving": "red.mp4"}])
+    backend = ("--pose-estimator", "dwpose", "--pose-weights", str(weights))
+    assert animate(catalog, tmp_path / "out", *backend, "--style", "released", "--fusion", "released") == OK
+    record = json.loads((tmp_path / "out" / "records" / "a.json").read_text())
+    assert record["poses"]["frames_seen"] == record["output"]["frames"] == 5
+    assert "all at one height" in record["poses"]["note"], "a fit that cannot be says why"
+    assert not record["output"]["audio"]
+
+
 def huge_png(width: int, height: int) -> bytes:
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -216,6 +235,19 @@ def test_a_request_that_is_wrong_ends_with_2_and_one_line(inputs, tmp_path, caps
         message = capsys.readouterr().err.strip().splitlines()[-1]
         assert message.startswith("error: ")
         assert reason in message
+
+
+def test_weights_that_do_not_fit_end_the_job_and_the_tensor_is_named(inputs, tmp_path, capsys):
+    golden = ROOT / "tests" / "golden" / "mimicmotion-tiny"
+    tensors = torch.load(golden / "MimicMotion_tiny.pth", weights_only=True)
+    del tensors["unet.conv_out.bias"]
+    torch.save(tensors, tmp_path / "broken.pth")
+    catalog = write_catalog(inputs / "c.csv", [{"id": "a", "reference": "one.png", "driving": "dance.mp4"}])
+    weights = ["--model", str(golden / "base"), "--checkpoint", str(tmp_path / "broken.pth")]
+    assert animate(catalog, tmp_path / "out", *weights) == WRONG_REQUEST
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "broken.pth (unet.*): missing conv_out.bias" in error
+    assert not list((tmp_path / "out").glob("records/*"))
 
 
 def test_a_dry_run_says_what_it_would_do_and_touches_nothing(inputs, tmp_path, capsys):

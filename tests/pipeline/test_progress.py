@@ -25,8 +25,8 @@ def test_the_line_says_what_is_done_at_work_and_left(clock):
     clock.now = 100
     line = display.line(Status({"a": ("step", 5, 10)}, frames=300))
     assert line.startswith("2/4 videos · 1 quarantined · a: step 5/10 · 3.0 frames/s · ")
-    # Two rows and 0.15 + 0.75 / 2 of a third, of four, in 100 s.
-    assert line.endswith("0:00:58 left")
+    # Two rows and 0.2 + 0.5 / 2 of a third, of four, in 100 s.
+    assert line.endswith("0:01:03 left")
 
 
 def test_before_anything_is_done_no_time_is_promised(clock):
