@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jobs.arguments import add_options, given
-from model.artifacts import ArtifactError
+from model.artifacts import ArtifactError, absolute
 from model.embedded_config import EMBEDDED
 from model.embedded_config import SETTINGS as EMBEDDED_SETTINGS
 from model.estimators.selection import EstimatorChoice
@@ -71,8 +71,11 @@ def parse(arguments: Sequence[str] | None) -> tuple[Request, bool]:
     settings = VideoSettings(
         animation=base.replace(**given(namespace, AnimationSettings)), **given(namespace, VideoSettings)
     )
-    choice = ModelChoice(options.model, options.checkpoint, options.device, options.dtype, options.attention)
-    estimator = EstimatorChoice(options.pose_estimator, options.pose_weights)
+    # Workers may stand elsewhere than this process does.
+    model = options.model if options.model == EMBEDDED else absolute(options.model)
+    checkpoint, pose_weights = (uri and absolute(uri) for uri in (options.checkpoint, options.pose_weights))
+    choice = ModelChoice(model, checkpoint, options.device, options.dtype, options.attention)
+    estimator = EstimatorChoice(options.pose_estimator, pose_weights)
     return Request(options.catalog, options.output, choice, estimator, settings, options.workers), options.dry_run
 
 

@@ -45,6 +45,12 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
         raise ArtifactError(f"{uri}: {error} (pip install 'mimicmotion-pipeline[s3]' or '[gcs]')") from error
 
 
+def absolute(uri: str) -> str:
+    """A local path made absolute, so that processes elsewhere mean the same file; any other URI as it is."""
+    filesystem, path = open_filesystem(uri)
+    return str(path) if isinstance(filesystem, LocalFileSystem) else uri
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file's contents."""
     digest = hashlib.sha256()

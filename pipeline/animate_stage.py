@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 class AnimateRows:
     """A row with its poses -> its video and its record, or the reason why not."""
 
-    def __init__(self, choice: ModelChoice, threads: int, output: str, board: str) -> None:
+    def __init__(self, choice: ModelChoice, threads: int, storage: Storage, board: str) -> None:
         torch.set_num_threads(threads)
         self._choice = choice
-        self._storage = Storage(output)
+        self._storage = storage
         self._reporter = Reporter(board)
         self._animator: Animator | None = None
 

@@ -124,7 +124,7 @@ def run(request: Request) -> Outcome:
             "%d to make, %d already made, %d cannot be", len(planned.tasks), len(planned.done), len(planned.failed)
         )
         if planned.tasks:
-            for result in _make(request, planned.tasks):
+            for result in _make(request, planned.tasks, storage):
                 if isinstance(result, Quarantined):
                     outcome.failed.append(result)
                 else:
@@ -141,14 +141,14 @@ def connect() -> None:
         ray.init(include_dashboard=False, log_to_driver=True, logging_level=logging.WARNING)
 
 
-def _make(request: Request, tasks: Sequence[Task]) -> Iterator[dict[str, Any] | Quarantined]:
+def _make(request: Request, tasks: Sequence[Task], storage: Storage) -> Iterator[dict[str, Any] | Quarantined]:
     connect()
     board = f"mimicmotion-progress-{uuid.uuid4().hex}"
     handle = ProgressBoard.options(name=board).remote()  # type: ignore[attr-defined]
     unfinished = {task.row.id: task for task in tasks}
     with Display(handle, len(tasks)).shown() as display:
         # Without a batch size and prefetching each row is seen when it is finished, not when the next one is.
-        for batch in _dataset(request, tasks, board).iter_batches(batch_size=None, prefetch_batches=0):
+        for batch in _dataset(request, tasks, storage, board).iter_batches(batch_size=None, prefetch_batches=0):
             (outcome,) = map(unpack, batch["packed"])
             row_id = outcome.id if isinstance(outcome, Quarantined) else outcome["id"]
             if isinstance(outcome, Quarantined) and outcome.stage == "model":
@@ -166,7 +166,7 @@ def _make(request: Request, tasks: Sequence[Task]) -> Iterator[dict[str, Any] | 
         yield Quarantined.of(error, "worker", task.row.id, task.row.line, task.row.row, attempts=_DEATHS)
 
 
-def _dataset(request: Request, tasks: Sequence[Task], board: str) -> ray.data.Dataset:
+def _dataset(request: Request, tasks: Sequence[Task], storage: Storage, board: str) -> ray.data.Dataset:
     # Here and not above: they bring diffusers and transformers, seconds that a run with nothing to make need not spend.
     from pipeline.animate_stage import AnimateRows
     from pipeline.pose_stage import EstimatePoses
@@ -199,7 +199,7 @@ def _dataset(request: Request, tasks: Sequence[Task], board: str) -> ray.data.Da
             request.model.device,
             request.model.dtype == "float16",
             resources.pose_threads,
-            request.output,
+            storage,
             board,
         ),
         compute=_pool(resources.pose_workers),
@@ -208,7 +208,7 @@ def _dataset(request: Request, tasks: Sequence[Task], board: str) -> ray.data.Da
         **mortal,
     ).map(
         AnimateRows,  # type: ignore[arg-type]
-        fn_constructor_args=(request.model, resources.threads, request.output, board),
+        fn_constructor_args=(request.model, resources.threads, storage, board),
         compute=_pool(resources.workers),
         num_cpus=resources.cpus,
         num_gpus=resources.gpus,

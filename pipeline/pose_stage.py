@@ -27,10 +27,12 @@ from pipeline.tasks import Posed, Task, pack, unpack
 class EstimatePoses:
     """A driving video and the rows that use it -> the rows with their poses, each on its own."""
 
-    def __init__(self, choice: EstimatorChoice, device: str, half: bool, threads: int, output: str, board: str) -> None:
+    def __init__(
+        self, choice: EstimatorChoice, device: str, half: bool, threads: int, storage: Storage, board: str
+    ) -> None:
         self._estimator = choice.load(device, threads)
         self._half = half
-        self._storage = Storage(output)
+        self._storage = storage
         self._reporter = Reporter(board)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, list[Any]]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from model.artifacts import open_filesystem
+from model.artifacts import absolute, open_filesystem
 
 _INCOMING = ".incoming"
 
@@ -30,7 +30,7 @@ class Storage:
     """
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri.rstrip("/") or "/"
+        self.uri = absolute(uri).rstrip("/") or "/"
         self._filesystem, self._root = open_filesystem(self.uri)
         self._local = isinstance(self._filesystem, LocalFileSystem)
         if not self._local:

@@ -32,6 +32,15 @@ def test_it_can_be_sent_to_another_process(storage):
     assert pickle.loads(pickle.dumps(storage)).read("a") == b"1"
 
 
+def test_a_relative_folder_is_the_same_one_from_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sent = pickle.dumps(Storage("out"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    pickle.loads(sent).write("a", b"1")
+    assert (tmp_path / "out" / "a").read_bytes() == b"1"
+
+
 def test_a_reader_never_sees_half_a_file(tmp_path, monkeypatch):
     storage = Storage(str(tmp_path))
     storage.write("a", b"old")
