@@ -16,18 +16,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jobs.arguments import add_options, given
-from model.artifacts import ArtifactError, absolute
+from model.artifacts import absolute
 from model.embedded_config import EMBEDDED
 from model.embedded_config import SETTINGS as EMBEDDED_SETTINGS
 from model.estimators.selection import EstimatorChoice
 from model.settings import AnimationSettings
-from model.weight_files import CheckpointError
-from pipeline.catalog import CatalogError, VideoSettings
+from pipeline.catalog import VideoSettings
 from pipeline.dry_run import describe
 from pipeline.job import Outcome, Request, plan, run
 from pipeline.report import table
-from pipeline.storage import Storage, StorageError
-from pipeline.tasks import ModelChoice, ModelUnusable
+from pipeline.storage import Storage
+from pipeline.tasks import ModelChoice
 
 OK, WRONG_REQUEST, SOME_QUARANTINED = 0, 2, 3
 
@@ -105,15 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(describe(plan(request, Storage(request.output)), request))
             return OK
         outcome = run(request)
-    except (
-        ArtifactError,
-        CatalogError,
-        CheckpointError,
-        ModelUnusable,
-        StorageError,
-        ValueError,
-        RuntimeError,
-    ) as error:
+    except (OSError, RuntimeError, ValueError) as error:  # what names a file, a row or a setting is one of these
         print(f"error: {error}", file=sys.stderr)
         return WRONG_REQUEST
     print(summary(outcome, request.output))

@@ -17,7 +17,7 @@ from model.decoder import decode, to_uint8
 from model.denoiser import Condition, denoise
 from model.embedded import embedded_networks
 from model.embedded_config import EMBEDDED
-from model.framing import LATENT_FACTOR, NETWORK_MULTIPLE, fit_picture, pad_to_network
+from model.framing import LATENT_FACTOR, fit_picture, pad_to_network
 from model.fusion import FusionPlan
 from model.guidance import draw_pose_sequence
 from model.keypoints import PoseSequence
@@ -174,11 +174,10 @@ class Animator:
         """(F, C, h, w): every frame once, the reference's own pose first."""
         networks = self.networks
         height, width = scene.picture.shape[:2]
-        padded = [-side % NETWORK_MULTIPLE for side in (height, width)]
         features = []
         for poses in (scene.reference_pose, scene.poses):
             for image in draw_pose_sequence(poses, height, width):
-                canvas = np.pad(image, ((0, padded[0]), (0, padded[1]), (0, 0)))
-                pixels = to_signed(canvas)[None].to(networks.device, networks.dtype)
+                # Nobody is drawn beyond the picture.
+                pixels = to_signed(pad_to_network(image, "constant"))[None].to(networks.device, networks.dtype)
                 features.append(networks.pose_net(pixels))
         return torch.cat(features)

@@ -47,6 +47,10 @@ IMAGE_ENCODER: dict[str, Any] = {
 }
 
 
+PARAMETERS = 3_573_675
+"""Of all its networks together; known here so that an estimate need not build them."""
+
+
 def digest() -> str:
     """What identifies the embedded weights: their seed and the configurations."""
     return hashlib.sha256(json.dumps([SEED, UNET, VAE, IMAGE_ENCODER]).encode()).hexdigest()

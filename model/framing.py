@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -93,10 +94,10 @@ def truncate_like_released(image: np.ndarray, half: bool) -> np.ndarray:
     return table[image]
 
 
-def pad_to_network(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 continued by its own edge, right and below, to multiples of 64."""
+def pad_to_network(image: np.ndarray, mode: Literal["edge", "constant"] = "edge") -> np.ndarray:
+    """(H, W, 3) uint8 continued right and below to multiples of 64: by its own edge, or in black (``constant``)."""
     height, width = (-side % NETWORK_MULTIPLE for side in image.shape[:2])
-    return np.pad(image, ((0, height), (0, width), (0, 0)), mode="edge")
+    return np.pad(image, ((0, height), (0, width), (0, 0)), mode=mode)
 
 
 def fit_picture(

@@ -15,7 +15,6 @@ import torch
 
 from model.animator import Animator, Scene, compose
 from model.artifacts import sha256
-from model.checkpoint import CheckpointError
 from model.images import read_image
 from pipeline.encoding import VideoWriter
 from pipeline.inputs import InputError, identify, local_copy
@@ -63,7 +62,7 @@ class AnimateRows:
         if self._animator is None:
             try:
                 self._animator = Animator.load(**vars(self._choice))
-            except (CheckpointError, OSError, RuntimeError, ValueError) as error:
+            except (OSError, RuntimeError, ValueError) as error:
                 raise ModelUnusable(str(error)) from error
         return self._animator
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.embedded_config import EMBEDDED, UNET
+from model.embedded_config import EMBEDDED, PARAMETERS, UNET
 from model.framing import LATENT_FACTOR, NETWORK_MULTIPLE, parse_resolution, picture_size
 from model.images import read_image
 from model.settings import DTYPES, parse_guidance
@@ -61,7 +61,7 @@ def cost(task: Task, request: Request) -> Cost:
 def _network_size(request: Request) -> tuple[int, int]:
     """Parameters of all networks, and channels of the UNet's first feature map."""
     if request.model.model == EMBEDDED:
-        return 10_000_000, UNET["block_out_channels"][0]
+        return PARAMETERS, UNET["block_out_channels"][0]
     assert request.model.checkpoint is not None  # the plan has been made with it
     files = fetch_weights(request.model.model, request.model.checkpoint)
     parameters = sum(path.stat().st_size for path in (files.checkpoint, files.vae, files.image_encoder)) // 2

@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.records import record_name
+
 MANIFEST = "manifest.parquet"
 
 SCHEMA = pa.schema(
@@ -36,9 +38,9 @@ def manifest_to_parquet(records: Mapping[str, Mapping[str, Any]]) -> bytes:
     rows = []
     for row_id in sorted(records):
         record = records[row_id]
-        facts = {**record["output"], **record["poses"], "fingerprint": record["fingerprint"]}
-        rows.append({"id": row_id, "record": f"records/{row_id}.json", **{n: facts.get(n) for n in SCHEMA.names[1:]}})
-        rows[-1]["record"] = f"records/{row_id}.json"
+        own = {"id": row_id, "record": record_name(row_id), "fingerprint": record["fingerprint"]}
+        facts = {**record["output"], **record["poses"], **own}
+        rows.append({name: facts.get(name) for name in SCHEMA.names})
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), buffer, compression="zstd")
     return buffer.getvalue()

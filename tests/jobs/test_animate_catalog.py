@@ -230,6 +230,7 @@ def test_a_request_that_is_wrong_ends_with_2_and_one_line(inputs, tmp_path, caps
         ([good, tmp_path / "out", "--model", str(inputs)], "checkpoint"),
         ([good, tmp_path / "out", "--model", str(inputs), "--checkpoint", str(good)], "unet/config.json: no such file"),
         ([good, tmp_path / "out", "--pose-estimator", "dwpose"], "yolox_l.onnx"),
+        ([good, tmp_path / "out", "--pose-weights", str(tmp_path / "none")], "is missing"),
     ):
         assert animate(*arguments) == WRONG_REQUEST
         message = capsys.readouterr().err.strip().splitlines()[-1]

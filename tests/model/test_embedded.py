@@ -4,7 +4,7 @@ import torch
 
 from model.animator import Animator, Scene
 from model.embedded import embedded_networks
-from model.embedded_config import SETTINGS, digest
+from model.embedded_config import PARAMETERS, SETTINGS, digest
 from model.keypoints import NUM_KEYPOINTS, PoseSequence
 from model.settings import AnimationSettings
 
@@ -56,6 +56,11 @@ def test_networks_come_in_other_precisions(dtype):
         network = getattr(networks, name)
         assert {parameter.dtype for parameter in network.parameters()} == {dtype}
         assert not network.training
+
+
+def test_its_size_is_the_one_that_is_stated():
+    networks = embedded_networks()
+    assert sum(p.numel() for name in NAMES for p in getattr(networks, name).parameters()) == PARAMETERS
 
 
 def test_an_unknown_dtype_is_named():
