@@ -108,10 +108,10 @@ def pipeline_checks(golden: Golden) -> Iterator[Check]:
     height, width, augmentation = facts["height"], facts["width"], facts["noise_aug_strength"]
     latent_shape = (4, height // LATENT_FACTOR, width // LATENT_FACTOR)
 
-    image_noise, tiled = released_noise(facts["seed"], frames, window, (3, height, width), latent_shape)
+    image_noise, tile = released_noise(facts["seed"], window, (3, height, width), latent_shape)
     yield golden.exact("in.aug_noise", image_noise)
-    expected_noise = tile_noise(golden["in.init_noise"][0], frames)
-    yield Check("in.init_noise", _error(tiled, expected_noise), 0.0, "abs")
+    expected_noise = tile_noise(golden["in.init_noise"][0], range(frames))
+    yield Check("in.init_noise", _error(tile_noise(tile, range(frames)), expected_noise), 0.0, "abs")
 
     image = to_signed(golden["in.ref_image_u8"].cpu().numpy()).to(device)
     yield golden.close("mid.clip_pixel_values", clip_pixels(image))
@@ -139,13 +139,13 @@ def pipeline_checks(golden: Golden) -> Iterator[Check]:
     for members in plan.windows:
         total[list(members)] += weight
     yield golden.close("mid.weight_sum", total, 1e-5)
-    start = tile_noise(golden["in.init_noise"][0].cpu(), frames) * initial_scale(networks.sigma_max)
+    start = tile_noise(golden["in.init_noise"][0].cpu(), range(frames)) * initial_scale(networks.sigma_max)
     yield golden.close("mid.initial_latents", start, 1e-6)
     poses = golden["in.pose_images_u8"].float() / 127.5 - 1
     features = networks.pose_net(poses.to(networks.dtype))
     yield golden.close("mid.pose_features", features)
 
-    condition = Condition(embedding, latent.to(networks.dtype), ids, features, guidance)
+    condition = Condition(embedding, latent.to(networks.dtype), ids, features, guidance, bool((guidance > 1).any()))
     start = start.to(device)
     fused = {name: [Fuser(plan, start, torch.float32) for _ in range(steps)] for name in ("uncond", "cond")}
     kept = []
@@ -159,8 +159,8 @@ def pipeline_checks(golden: Golden) -> Iterator[Check]:
         networks.unet,
         start,
         sigmas,
-        plan,
-        condition,
+        [plan] * steps,
+        condition.of,
         on_window=on_window,
         on_step=lambda _step, latents: kept.append(latents),
     )

@@ -2,47 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
 
-
-def chunks(frames: int, chunk: int, overlap: int) -> list[tuple[int, int]]:
-    """(start, stop) of every chunk; neighbours share ``overlap`` frames. Overlap 0 cuts as the released code does.
-
-    Raises ``ValueError`` unless 0 <= overlap < chunk and there is a frame.
-    """
-    if frames < 1:
-        raise ValueError(f"frames is {frames}, expected at least 1")
-    if not 0 <= overlap < chunk:
-        raise ValueError(f"decode overlap is {overlap}, expected 0 to {chunk - 1} for chunks of {chunk}")
-    starts = range(0, max(frames - overlap, 1), chunk - overlap)
-    return [(start, min(start + chunk, frames)) for start in starts]
+from model.windows import chunks
 
 
 @torch.no_grad()
+def decode_chunk(vae: AutoencoderKLTemporalDecoder, latents: torch.Tensor) -> torch.Tensor:
+    """(L, 4, h, w) latents, decoded together, to (L, 3, 8h, 8w) in about [-1, 1], float32."""
+    scaled = (latents / vae.config.scaling_factor).to(vae.device, vae.dtype)
+    return vae.decode(scaled, num_frames=len(latents)).sample.float()
+
+
 def decode(
     vae: AutoencoderKLTemporalDecoder, latents: torch.Tensor, chunk: int = 8, overlap: int = 0
 ) -> Iterator[torch.Tensor]:
-    """(F, 4, h, w) latents to F frames (3, 8h, 8w) in about [-1, 1], one after another, in order, float32.
-
-    Over the ``overlap`` frames that two chunks share, the later one comes in by j / (overlap + 1), j = 1..overlap: the
-    decoder's frames near a chunk's border lack neighbours, and the border would show as a jump every ``chunk`` frames.
-    No more than two chunks are held.
-    """
-    tail: torch.Tensor | None = None
+    """(F, 4, h, w) latents to F frames (3, 8h, 8w) in about [-1, 1], one after another, in order, float32."""
     spans = chunks(len(latents), chunk, overlap)
-    for number, (start, stop) in enumerate(spans):
-        scaled = (latents[start:stop] / vae.config.scaling_factor).to(vae.device, vae.dtype)
-        frames = vae.decode(scaled, num_frames=stop - start).sample.float()
-        if tail is not None:
-            ramp = torch.arange(1, len(tail) + 1, device=frames.device).view(-1, 1, 1, 1) / (len(tail) + 1)
-            frames[: len(tail)] = frames[: len(tail)] * ramp + tail * (1 - ramp)
+    return join((list(decode_chunk(vae, latents[start:stop])) for start, stop in spans), spans)
+
+
+def join(decoded: Iterable[Sequence[Any]], spans: Sequence[tuple[int, int]]) -> Iterator[Any]:
+    """The frames of chunks (start, stop), one after another. Those in two chunks have to be tensors; others just pass.
+
+    Over C shared frames, the later chunk comes in by j / (C + 1), j = 1..C: the decoder's frames near a chunk's border
+    lack neighbours, and the border would show as a jump every chunk. No more than two chunks are held.
+    """
+    tail: Sequence[Any] = ()
+    for number, frames in enumerate(decoded):
+        start, stop = spans[number]
         following = spans[number + 1][0] if number + 1 < len(spans) else stop
-        yield from frames[: following - start]
-        tail = frames[following - start :] if following < stop else None
+        steps = len(tail) + 1
+        mixed = [frames[j - 1] * (j / steps) + tail[j - 1] * (1 - j / steps) for j in range(1, steps)]
+        whole = [*mixed, *frames[len(tail) :]]
+        del frames
+        yield from whole[: following - start]
+        tail = whole[following - start :]
 
 
 def to_uint8(frame: torch.Tensor, truncate: bool = False) -> np.ndarray:

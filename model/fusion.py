@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from model.windows import Windows, balanced_windows, released_windows
+from model.windows import Windows, balanced_windows, released_windows, shifted_windows
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,36 @@ def none(frames: int, window: int, overlap: int) -> FusionPlan:
     return mean(frames, window, 0)
 
 
+def shifted(frames: int, window: int, overlap: int, step: int) -> FusionPlan:
+    """Windows that move with every ``step``; a triangle over each window's driving frames, divided by the frame's sum.
+
+    w_j = min((j + 1/2) 2/n, 2 - (j + 1/2) 2/n), j = 0..n-1, for the n driving frames of a window. Each frame is near a
+    border at few steps only, so that seams are blended by the steps rather than by a long overlap.
+    """
+    windows = shifted_windows(frames, window, overlap, step)
+    share = np.zeros((len(windows), frames))
+    for index, members in enumerate(windows):
+        share[index, list(members[1:])] = triangle(len(members) - 1)
+    return _plan(frames, windows, share)
+
+
 FUSIONS: dict[str, Callable[[int, int, int], FusionPlan]] = {
     "progressive": progressive,
     "released": released,
     "mean": mean,
     "none": none,
 }
+"""Strategies whose windows stay where they are, by name."""
+
+MOVING_FUSIONS: dict[str, Callable[[int, int, int, int], FusionPlan]] = {"shifted": shifted}
+"""Strategies whose windows depend on the step, by name."""
+
+
+def step_plans(fusion: str, frames: int, window: int, overlap: int, steps: int) -> tuple[FusionPlan, ...]:
+    """The windows and weights of every step. Raises ``KeyError`` for a name that is no strategy's."""
+    if fusion in MOVING_FUSIONS:
+        return tuple(MOVING_FUSIONS[fusion](frames, window, overlap, step) for step in range(steps))
+    return (FUSIONS[fusion](frames, window, overlap),) * steps
 
 
 def triangle(length: int) -> np.ndarray:

@@ -10,11 +10,14 @@ from typing import Any
 import torch
 
 from model.framing import parse_resolution
-from model.fusion import FUSIONS, FusionPlan
+from model.fusion import FUSIONS, MOVING_FUSIONS, FusionPlan, step_plans
 from model.style import Style
+from model.windows import chunks
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 """Precisions of the networks, by name."""
+
+STRATEGIES = (*FUSIONS, *MOVING_FUSIONS)
 
 STYLES: tuple[Style, ...] = ("default", "released")
 
@@ -34,7 +37,7 @@ class AnimationSettings:
     resolution: str = _setting("576", "short side of a 9:16 picture, or WIDTHxHEIGHT")
     window: int = _setting(72, "frames the network sees at once, the reference frame included")
     overlap: int = _setting(6, "driving frames that neighbouring windows share")
-    fusion: str = _setting("progressive", f"how overlapping windows are blended: {', '.join(FUSIONS)}")
+    fusion: str = _setting("progressive", f"how overlapping windows are blended: {', '.join(STRATEGIES)}")
     steps: int = _setting(25, "denoising steps")
     guidance: str = _setting("2", "classifier-free guidance: a number, or FIRST:LAST for an even ramp along the video")
     noise_aug_strength: float = _setting(0.0, "noise added to the reference picture before it is encoded")
@@ -59,7 +62,7 @@ class AnimationSettings:
         self._whole("seed", 0, 2**63 - 1)
         if not (isinstance(self.noise_aug_strength, (int, float)) and 0 <= self.noise_aug_strength <= 10):
             raise ValueError(f"noise_aug_strength is {self.noise_aug_strength!r}, expected 0 to 10")
-        for name, allowed in (("fusion", tuple(FUSIONS)), ("style", STYLES)):
+        for name, allowed in (("fusion", STRATEGIES), ("style", STYLES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(allowed)}")
         parse_resolution(self.resolution)
@@ -70,9 +73,19 @@ class AnimationSettings:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise ValueError(f"{name} is {value!r}, expected a whole number from {low} to {high}")
 
-    def plan(self, driving_frames: int) -> FusionPlan:
-        """Windows and weights for a video of so many frames (the reference frame is added here)."""
-        return FUSIONS[self.fusion](driving_frames + 1, self.window, self.overlap)
+    def plans(self, driving_frames: int) -> tuple[FusionPlan, ...]:
+        """Every step's windows and weights for a video of so many frames (the reference frame is added here)."""
+        return step_plans(self.fusion, driving_frames + 1, self.window, self.overlap, self.steps)
+
+    def decode_spans(self, driving_frames: int) -> list[tuple[int, int]]:
+        """(start, stop) of the frames that are decoded together, frame 0 being the reference.
+
+        It is among them in released style only: it is the reference again, in its own pose, and no part of the motion
+        that the decoder smooths.
+        """
+        if self.style == "released":
+            return chunks(driving_frames + 1, self.decode_chunk, 0)
+        return [(start + 1, stop + 1) for start, stop in chunks(driving_frames, self.decode_chunk, self.decode_overlap)]
 
     def replace(self, **changes: object) -> AnimationSettings:
         """These settings with some changed, checked again."""

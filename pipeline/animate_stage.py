@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.animator import Animator, Scene, compose
+from model.animator import Animator
 from model.artifacts import sha256
 from model.images import read_image
+from model.scene import Scene, compose
 from pipeline.encoding import VideoWriter
 from pipeline.inputs import InputError, identify, local_copy
 from pipeline.layout import side_by_side
@@ -121,7 +122,6 @@ class AnimateRows:
     ) -> dict[str, Any]:
         task, frames = posed.task, len(posed.driving)
         settings = task.row.settings
-        plan = settings.animation.plan(frames)
         return {
             "id": task.row.id,
             "fingerprint": task.fingerprint,
@@ -134,7 +134,7 @@ class AnimateRows:
                 "reference_seen": bool(posed.reference.seen.any()),
                 "note": scene.note,
             },
-            "windows": len(plan.windows),
+            "windows": max(len(plan.windows) for plan in settings.animation.plans(frames)),
             "output": {
                 "video": video_name(task.row.id),
                 "sha256": sha256(video),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from model.embedded_config import EMBEDDED, PARAMETERS, UNET
 from model.framing import LATENT_FACTOR, NETWORK_MULTIPLE, parse_resolution, picture_size
 from model.images import read_image
+from model.pose_features import CAPACITY_BYTES
 from model.settings import DTYPES, parse_guidance
 from model.weight_files import fetch_weights, read_config
 from pipeline.inputs import local_copy
@@ -43,19 +44,20 @@ def cost(task: Task, request: Request) -> Cost:
             frames = max(1, round(probe_video(path).duration_s * settings.fps))
     with local_copy(task.reference.uri) as path:
         height, width = picture_size(parse_resolution(animation.resolution), *read_image(path).shape[:2])
-    plan = animation.plan(frames)
+    plans = animation.plans(frames)
     passes = 2 if max(parse_guidance(animation.guidance)) > 1 else 1
 
     weights, channels = _network_size(request)
     precision = DTYPES[request.model.dtype].itemsize
     cells = (-(-height // NETWORK_MULTIPLE) * -(-width // NETWORK_MULTIPLE)) * (NETWORK_MULTIPLE // LATENT_FACTOR) ** 2
-    window = max(map(len, plan.windows))
+    window = max(len(members) for plan in plans for members in plan.windows)
     memory = (
         weights * precision
         + _ACTIVATIONS * window * cells * channels * precision
-        + plan.frames * cells * (channels * precision + 3 * 4 * 4)  # pose features; latents, noise and sums in float32
+        + min((frames + 1) * cells * channels * precision, CAPACITY_BYTES)  # pose features
     )
-    return Cost(frames, len(plan.windows), len(plan.windows) * animation.steps * passes, memory)
+    windows = [len(plan.windows) for plan in plans]
+    return Cost(frames, max(windows), sum(windows) * passes, memory)
 
 
 def _network_size(request: Request) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from model import noise
-from model.animator import Animator, Scene, compose
+from model.animator import Animator
 from model.artifacts import ArtifactError
 from model.conditioning import clip_pixels
 from model.denoiser import Condition, denoise
@@ -15,6 +15,7 @@ from model.fusion import progressive, released
 from model.guidance import draw_pose_sequence
 from model.keypoints import NUM_KEYPOINTS, PoseSequence
 from model.sampler import karras_sigmas
+from model.scene import Scene, compose
 from model.settings import AnimationSettings
 
 TINY = AnimationSettings(
@@ -158,7 +159,7 @@ def by_hand(animator: Animator, made: Scene, settings: AnimationSettings, low: f
         latents = torch.stack([tile[frame % settings.window] for frame in range(frames)])
     else:
         image_noise = noise.reference_noise(settings.seed, (3, 64, 64))
-        latents = noise.frame_noise(settings.seed, frames, (4, 8, 8))
+        latents = noise.frame_noise(settings.seed, range(frames), (4, 8, 8))
 
     def signed(image: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(image).permute(2, 0, 1).float() / 127.5 - 1
@@ -172,11 +173,12 @@ def by_hand(animator: Animator, made: Scene, settings: AnimationSettings, low: f
         time_ids=torch.tensor([[settings.model_fps - 1, settings.motion_bucket_id, settings.noise_aug_strength]]),
         pose_features=torch.cat([nets.pose_net(signed(drawing)[None]) for drawing in drawings]),
         guidance=torch.linspace(low, high, frames),
+        guided=max(low, high) > 1,
     )
     fuse = {"released": released, "progressive": progressive}[settings.fusion]
     plan = fuse(frames, settings.window, settings.overlap)
     sigmas = karras_sigmas(settings.steps, 0.002, 700.0)
-    latents = denoise(nets.unet, latents * math.sqrt(700.0**2 + 1), sigmas, plan, condition)
+    latents = denoise(nets.unet, latents * math.sqrt(700.0**2 + 1), sigmas, [plan] * settings.steps, condition.of)
 
     def decoded(part: torch.Tensor) -> torch.Tensor:
         return nets.vae.decode(part / 0.18215, num_frames=len(part)).sample

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.decoder import chunks, decode, to_uint8
+from model.decoder import decode, to_uint8
+from model.windows import chunks
 
 
 class FakeVae:

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from model.animator import Animator, Scene
+from model.animator import Animator
 from model.embedded import embedded_networks
 from model.embedded_config import PARAMETERS, SETTINGS, digest
 from model.keypoints import NUM_KEYPOINTS, PoseSequence
+from model.scene import Scene
 from model.settings import AnimationSettings
 
 NAMES = ("unet", "pose_net", "vae", "image_encoder")

@@ -111,6 +111,6 @@ def test_guidance_is_a_number_or_a_ramp(text, meaning):
 
 def test_a_plan_has_room_for_the_reference_frame():
     settings = AnimationSettings(window=8, overlap=2)
-    assert settings.plan(7).windows == (tuple(range(8)),)
-    assert settings.plan(20).windows == progressive(21, 8, 2).windows
-    assert settings.replace(fusion="released").plan(20).windows == released(21, 8, 2).windows
+    assert settings.plans(7)[0].windows == (tuple(range(8)),)
+    assert settings.plans(20)[0].windows == progressive(21, 8, 2).windows
+    assert settings.replace(fusion="released").plans(20)[0].windows == released(21, 8, 2).windows
