@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from model.fusion import FusionPlan
+if TYPE_CHECKING:
+    from model.fusion import FusionPlan
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.fusion import Fuser, FusionPlan, step_plans
+from model.handover import assemble, hand_over, step_reference
+from model.messages import Assembly, Opening, Part
 from model.routes import routes
 from model.sampler import euler_step, karras_sigmas
-from model.segments import Assembly, Opening, Part, assemble, hand_over, step_reference
 from model.settings import STRATEGIES
 
 SIGMAS = karras_sigmas(3)

@@ -1,0 +1,95 @@
+"""A video made by the pool, as an iterator of frames: what ``Animator.animate`` is on one device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from ray.exceptions import RayActorError, RayTaskError
+
+from cluster.content import SceneContent
+from cluster.coordinator import UnknownVideo
+from cluster.snapshots import Snapshots
+from cluster.video_run import VideoJob
+from model.animator import Progress
+from model.decoder import join, to_uint8
+from model.framing import LATENT_FACTOR, NETWORK_MULTIPLE
+from model.scene import Scene
+from model.segments import chunk_frames
+from model.settings import AnimationSettings, parse_guidance
+
+_RESTARTS = 5
+
+
+def animate(
+    coordinator: Any,
+    name: str,
+    scene: Scene,
+    settings: AnimationSettings,
+    snapshots: Snapshots | None = None,
+    save_every: int = 5,
+    progress: Progress | None = None,
+) -> Iterator[np.ndarray]:
+    """The video, frame after frame, (H, W, 3) uint8 RGB, as many as the scene has poses.
+
+    ``name`` tells videos apart that are made at the same time; ``snapshots`` is where a run that is killed can be taken
+    up again, every ``save_every`` steps. A coordinator that is lost is waited for, and the video begun again from its
+    last snapshot. Raises what a worker raises, ``KillsWorkers`` and ``WorkersUnusable``.
+    """
+    plans, spans = settings.plans(len(scene.poses)), settings.decode_spans(len(scene.poses))
+    job = VideoJob(name, plans, tuple(spans), max(parse_guidance(settings.guidance)) > 1, snapshots, save_every)
+    content = ray.put(SceneContent.of(scene, settings, snapshots))
+
+    def ask(method: str, *arguments: Any) -> Any:
+        try:
+            return ray.get(getattr(coordinator, method).remote(*arguments))
+        except RayTaskError as error:
+            raise error.cause from error
+
+    def chunks() -> Iterator[list[Any]]:
+        number, restarts = 0, 0
+        begun = False
+        while number < len(spans):
+            try:
+                if not begun:
+                    ask("start", job, [content], latent_bytes(scene, settings))
+                    begun, done = True, -1
+                    while done < settings.steps:
+                        done = ask("steps_done", name, done)
+                        if progress is not None:
+                            progress("step", done, settings.steps)
+                (chunk,) = ask("chunk", name, number)
+                frames = chunk_frames(ray.get(chunk))
+            except (RayActorError, UnknownVideo):
+                # Its successor knows nothing of the video.
+                restarts, begun = restarts + 1, False
+                if restarts > _RESTARTS:
+                    raise
+                time.sleep(restarts)
+                continue
+            yield frames
+            number += 1
+
+    try:
+        for number, frame in enumerate(join(chunks(), spans), start=spans[0][0]):
+            if number == 0:
+                continue
+            if isinstance(frame, torch.Tensor):
+                frame = to_uint8(frame, truncate=settings.style == "released")
+            yield frame
+            if progress is not None:
+                progress("frame", number, len(scene.poses))
+    finally:
+        coordinator.finish.remote(name)
+
+
+def latent_bytes(scene: Scene, settings: AnimationSettings) -> int:
+    """Of the latents of all frames, 4 channels of float32."""
+    height, width = (
+        -(-side // NETWORK_MULTIPLE) * NETWORK_MULTIPLE // LATENT_FACTOR for side in scene.picture.shape[:2]
+    )
+    return (len(scene.poses) + 1) * 4 * height * width * 4

@@ -1,0 +1,198 @@
+"""The actor that has the pool, and takes every video that it is given through it.
+
+Whoever wants a video calls ``start``, follows it with ``steps_done``, fetches ``chunk`` after ``chunk`` and ends with
+``finish``. Nothing is kept here that a new coordinator would not find in the snapshots.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import cloudpickle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cluster.pool import Pool
+from cluster.video_run import PartsLost, Traffic, VideoJob, VideoRun
+from cluster.worker import Engine, SegmentWorker
+
+log = logging.getLogger(__name__)
+
+# Parts of two steps while one becomes the other, and chunks that wait to be fetched.
+_COPIES = 3
+_STORE_SHARE = 0.5
+# Calls that may wait at once: more than there can be videos.
+_CONCURRENCY = 10_000
+
+
+class UnknownVideo(RuntimeError):
+    """A video that this coordinator was not given."""
+
+
+@dataclass(frozen=True)
+class WorkerDemand:
+    """How many workers, and what each asks Ray for. ``per_gpu`` workers for every GPU of the cluster, those that come
+    later too, when ``count`` is ``None``.
+    """
+
+    count: int | None
+    cpus: float
+    gpus: float = 0.0
+    per_gpu: int = 1
+
+    def wanted(self) -> int:
+        """How many there should be now."""
+        return self.count or math.floor(ray.cluster_resources().get("GPU", 0.0)) * self.per_gpu
+
+
+def create(load: Callable[[], Engine], demand: WorkerDemand) -> Any:
+    """A coordinator on this node, whose loss is the job's anyway. ``load`` is called in every worker."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    remote = ray.remote(Coordinator).options(
+        num_cpus=0, max_restarts=-1, max_concurrency=_CONCURRENCY, scheduling_strategy=here
+    )
+    # Passed on unread: only workers import what the networks need.
+    return remote.remote(cloudpickle.dumps(load), demand)
+
+
+class Coordinator:
+    """Asynchronous: everything here runs in one event loop, and nothing in it computes for long."""
+
+    def __init__(self, load: bytes, demand: WorkerDemand) -> None:
+        logging.getLogger("cluster").setLevel(logging.INFO)
+        # Lost with its owner, and never restarted behind its back: the pool does that, and knows what was lost.
+        options = {"num_cpus": demand.cpus, "num_gpus": demand.gpus, "max_restarts": 0, "max_task_retries": 0}
+        remote = ray.remote(SegmentWorker).options(**options)
+        self._pool = Pool(lambda: remote.remote(load), demand.wanted)
+        self._videos: dict[str, _Video] = {}
+        self._room = asyncio.Condition()
+        self._traffic = Traffic()
+        self._begun = False
+
+    async def start(self, job: VideoJob, content: list[ray.ObjectRef], nbytes: int) -> None:
+        """Begin a video, whose latents are ``nbytes``, when there is room for it; again from its last snapshot when it
+        had been begun before. ``content`` is a list of one reference, so that it is passed on and not fetched.
+        """
+        if not self._begun:
+            self._begun = True
+            self._pool.start()
+        if job.name in self._videos:
+            await self.finish(job.name)
+        size = _COPIES * nbytes
+        async with self._room:
+            await self._room.wait_for(lambda: self._fits(size))
+            video = _Video(VideoRun(job, content[0], self._pool, self._traffic), job, size)
+            self._videos[job.name] = video
+        video.begin(self._split)
+
+    async def steps_done(self, name: str, more_than: int) -> int:
+        """How many steps are done, as soon as it is more than that, or all. Raises what ended the video."""
+        return await self._video(name).steps_done(more_than)
+
+    async def chunk(self, name: str, number: int) -> list[ray.ObjectRef]:
+        """A list of one reference, to a ``Chunk``. The next ones are begun meanwhile."""
+        ahead = len(self._pool.numbers) + 1
+        return [await self._video(name).chunk(number, ahead)]
+
+    async def finish(self, name: str) -> None:
+        """Drop a video, finished or not."""
+        video = self._videos.pop(name, None)
+        if video is not None:
+            video.end()
+            self._pool.forget(name)
+        async with self._room:
+            self._room.notify_all()
+
+    async def figures(self) -> dict[str, Any]:
+        """What has been done so far: calls, seconds that workers were busy, this process's CPU seconds, bytes."""
+        return {
+            "workers": self._pool.pids,
+            "calls": self._pool.calls,
+            "busy_seconds": self._pool.busy_seconds,
+            "cpu_seconds": time.process_time(),
+            "window_steps": self._traffic.window_steps,
+            "coordinator_bytes": self._traffic.coordinator,
+            "between_bytes": self._traffic.between,
+        }
+
+    def _video(self, name: str) -> _Video:
+        if name not in self._videos:
+            raise UnknownVideo(name)
+        return self._videos[name]
+
+    def _fits(self, size: int) -> bool:
+        store = ray.cluster_resources().get("object_store_memory", 0.0)
+        return not self._videos or sum(video.size for video in self._videos.values()) + size <= _STORE_SHARE * store
+
+    def _split(self) -> bool:
+        """Whether the two passes of a window had better be made by two workers."""
+        return len(self._pool.numbers) >= 2 * sum(video.run.windows for video in self._videos.values())
+
+
+class _Video:
+    """A video under way: how far it is, and the chunks that are being made of it."""
+
+    def __init__(self, run: VideoRun, job: VideoJob, size: int) -> None:
+        self.run, self.size = run, size
+        self._job = job
+        self._done = 0
+        self._moved = asyncio.Event()
+        self._chunks: dict[int, asyncio.Task[ray.ObjectRef]] = {}
+        self._again = asyncio.Lock()
+        self._split: Callable[[], bool] = lambda: False
+        self._denoising: asyncio.Task[None] | None = None
+
+    def begin(self, split: Callable[[], bool]) -> None:
+        self._split = split
+        self._denoising = asyncio.create_task(self.run.denoise(split, self._on_step))
+        self._denoising.add_done_callback(lambda _task: self._moved.set())
+
+    def end(self) -> None:
+        for task in (self._denoising, *self._chunks.values()):
+            if task is not None:
+                task.cancel()
+
+    def _on_step(self, done: int) -> None:
+        self._done = done
+        self._moved.set()
+
+    async def steps_done(self, more_than: int) -> int:
+        while self._done <= more_than and not self._finished():
+            self._moved.clear()
+            await self._moved.wait()
+        if self._finished():
+            await self._settled()
+        return self._done
+
+    async def chunk(self, number: int, ahead: int) -> ray.ObjectRef:
+        for each in range(number, min(number + ahead, len(self._job.spans))):
+            if each not in self._chunks:
+                self._chunks[each] = asyncio.create_task(self._decoded(each))
+        try:
+            return await self._chunks[number]
+        finally:
+            del self._chunks[number]
+
+    async def _decoded(self, number: int) -> ray.ObjectRef:
+        while True:
+            await self._settled()
+            try:
+                return await self.run.decode(number)
+            except PartsLost as lost:
+                async with self._again:
+                    if self._finished() and self.run.windows == 0:
+                        log.warning("%s: chunk %d lost its latents (%s)", self._job.name, number, lost)
+                        self.begin(self._split)
+
+    def _finished(self) -> bool:
+        return self._denoising is not None and self._denoising.done()
+
+    async def _settled(self) -> None:
+        assert self._denoising is not None
+        await asyncio.shield(self._denoising)

@@ -1,0 +1,316 @@
+"""The workers, and which of them does what next. Runs inside the coordinator's event loop.
+
+Work goes to the worker that had the same window before, as it has that window's pose features; to whoever is idle when
+that one is busy; and in turns between the videos, so that a long one does not starve the rest. A worker has at most one
+call waiting behind the one that it is doing. One that is lost is replaced, and its calls are given to others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import statistics
+import time
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
+
+log = logging.getLogger(__name__)
+
+DEATHS = 3
+"""How many workers a call may kill before it is given up, and how many may die before any has loaded the networks."""
+
+_QUEUE = 2
+_WATCH_SECONDS = 5.0
+_FLAPPING_SECONDS = 10.0
+_SLOW = 3.0
+_SLOW_SECONDS = 10.0
+
+
+class KillsWorkers(RuntimeError):
+    """A call that has ended the processes of several workers."""
+
+
+class WorkersUnusable(RuntimeError):
+    """No worker can load the networks."""
+
+
+@dataclass(eq=False)
+class Worker:
+    """One actor. ``calls`` are those it has been given, the first of them being done."""
+
+    number: int
+    handle: Any
+    node: str = ""
+    pid: int = 0
+    born: float = field(default_factory=time.monotonic)
+    calls: deque[Call] = field(default_factory=deque)
+    opened: set[str] = field(default_factory=set)
+    warned: bool = False
+
+
+@dataclass(eq=False)
+class Call:
+    """Something to be done for a video by any worker. ``submit`` sends it to one and returns its answers, of which the
+    first is awaited; ``prefer`` is the number of the worker that would do it soonest.
+    """
+
+    video: str
+    what: str
+    submit: Callable[[Worker], list[ray.ObjectRef]]
+    prefer: int | None
+    place: asyncio.Future[Worker] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    deaths: int = 0
+    started: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The first answer itself, references to the others, and who gave them."""
+
+    first: Any
+    rest: list[ray.ObjectRef]
+    worker: int
+
+
+class Pool:
+    """Workers made by ``make``, as many as ``wanted()`` says now and later."""
+
+    def __init__(self, make: Callable[[], Any], wanted: Callable[[], int]) -> None:
+        self._make, self._wanted = make, wanted
+        self._ready: dict[int, Worker] = {}
+        self._starting: set[asyncio.Task[None]] = set()
+        self._waiting: OrderedDict[str, list[Call]] = OrderedDict()
+        self._durations: dict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=50))
+        self._count = 0
+        self._losses: deque[float] = deque()
+        self._failures = 0
+        self._broken: Exception | None = None
+        self._planned = False
+        self._watcher: asyncio.Task[None] | None = None
+        self.busy_seconds = 0.0
+        self.calls = 0
+
+    def start(self) -> None:
+        """Ask for the workers. Those that Ray has no room for come when it has."""
+        self._grow()
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    @property
+    def numbers(self) -> list[int]:
+        """The workers at hand, oldest first."""
+        return sorted(self._ready)
+
+    @property
+    def pids(self) -> dict[int, int]:
+        """Number and process of each worker at hand."""
+        return {number: worker.pid for number, worker in sorted(self._ready.items())}
+
+    async def run(
+        self, video: str, kind: str, number: int, submit: Callable[[Worker], list[Any]], prefer: int | None
+    ) -> Answer:
+        """Have a call done, again if its worker is lost.
+
+        Raises what the call raises, ``KillsWorkers`` when it has ended ``DEATHS`` workers, and ``WorkersUnusable``.
+        """
+        deaths = 0
+        while True:
+            call = Call(video, f"{kind} {number}", submit, prefer)
+            self._enqueue(call)
+            worker = await call.place
+            refs = call.submit(worker)
+            try:
+                first = await refs[0]
+            except RayActorError as error:
+                guilty = bool(worker.calls) and worker.calls[0] is call
+                node_lost = self._lose(worker, error, call if guilty else None)
+                deaths += guilty and not node_lost
+                if deaths >= DEATHS:
+                    raise KillsWorkers(
+                        f"{call.what} ended its worker's process {deaths} times: out of memory, or a crash of it"
+                    ) from error
+                prefer = None
+                continue
+            finally:
+                self._done(worker, call)
+            self._durations[video, kind].append(time.monotonic() - call.started)
+            return Answer(first, refs[1:], worker.number)
+
+    def forget(self, video: str) -> None:
+        """A video is finished: its workers need not keep what they have of it."""
+        for worker in self._ready.values():
+            if video in worker.opened:
+                worker.opened.discard(video)
+                worker.handle.close.remote(video)
+        for key in [key for key in self._durations if key[0] == video]:
+            del self._durations[key]
+
+    # Who does what
+
+    def _enqueue(self, call: Call) -> None:
+        if self._broken is not None:
+            raise self._broken
+        self._waiting.setdefault(call.video, []).append(call)
+        self._plan()
+
+    def _plan(self) -> None:
+        # Once for all calls of a step, which come together.
+        if not self._planned:
+            self._planned = True
+            asyncio.get_running_loop().call_soon(self._deal)
+
+    def _deal(self) -> None:
+        self._planned = False
+        idle = [worker for worker in self._ready.values() if not worker.calls]
+        for worker in idle:
+            self._give(worker, {worker.number})
+        for worker in idle:
+            if not worker.calls and not self._give(worker, {None}):
+                self._give(worker, None)
+        for worker in self._ready.values():
+            while len(worker.calls) < _QUEUE and self._give(worker, {worker.number, None}):
+                pass
+
+    def _give(self, worker: Worker, preferring: set[int | None] | None) -> bool:
+        """Give a worker the next call that prefers one of these, or any; whether there was one."""
+        for video, calls in self._waiting.items():
+            for index, call in enumerate(calls):
+                if preferring is None or call.prefer in preferring:
+                    del calls[index]
+                    self._waiting.move_to_end(video)
+                    if not calls:
+                        del self._waiting[video]
+                    call.started = time.monotonic()
+                    worker.calls.append(call)
+                    call.place.set_result(worker)
+                    return True
+        return False
+
+    def _done(self, worker: Worker, call: Call) -> None:
+        now = time.monotonic()
+        first = bool(worker.calls) and worker.calls[0] is call
+        if call in worker.calls:
+            worker.calls.remove(call)
+        self.calls += 1
+        self.busy_seconds += now - call.started
+        if first and worker.calls:
+            # It was waiting until now.
+            worker.calls[0].started = now
+        worker.warned = False
+        self._plan()
+
+    # Who is there
+
+    def _grow(self) -> None:
+        for _ in range(self._wanted() - len(self._ready) - len(self._starting)):
+            self._spawn(0.0)
+
+    def _spawn(self, delay: float) -> None:
+        task = asyncio.get_running_loop().create_task(self._bring_up(delay))
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+
+    async def _bring_up(self, delay: float) -> None:
+        await asyncio.sleep(delay)
+        self._count += 1
+        worker = Worker(self._count, self._make())
+        try:
+            worker.node, worker.pid = await worker.handle.load.remote()
+        except RayTaskError as error:
+            self._break(WorkersUnusable(str(error.cause)))
+            return
+        except RayActorError as error:
+            self._failures += 1
+            log.warning("worker %d was lost while it loaded (%s): starting another", worker.number, _reason(error))
+            if self._failures >= DEATHS and not self._ready:
+                self._break(WorkersUnusable(f"{DEATHS} workers died while they loaded the networks; out of memory?"))
+            else:
+                self._spawn(self._pause())
+            return
+        self._failures = 0
+        worker.born = time.monotonic()
+        self._ready[worker.number] = worker
+        log.info("worker %d is ready (process %d)", worker.number, worker.pid)
+        self._plan()
+
+    def _lose(self, worker: Worker, error: Exception, call: Call | None) -> bool:
+        """Replace a worker; whether its whole node is gone."""
+        node_lost = "node" in str(error) and not _alive(worker.node)
+        if self._ready.pop(worker.number, None) is None:
+            return node_lost
+        if isinstance(error, ActorUnavailableError):
+            # It may come back, and would then do work that others have done meanwhile.
+            ray.kill(worker.handle)
+        self._losses.append(time.monotonic())
+        lived, pause = time.monotonic() - worker.born, self._pause()
+        log.warning(
+            "worker %d (process %d) was lost%s%s: its calls are given to others, another is started%s",
+            worker.number,
+            worker.pid,
+            " with its node" if node_lost else "",
+            f" at {call.what} of {call.video}" if call else "",
+            f" in {pause:.0f} s, since they do not live long" if pause and lived < _FLAPPING_SECONDS else "",
+        )
+        self._spawn(pause)
+        return node_lost
+
+    def _pause(self) -> float:
+        """Seconds before another worker is started: none, unless many were lost just now."""
+        now = time.monotonic()
+        while self._losses and now - self._losses[0] > 60:
+            self._losses.popleft()
+        recent = len(self._losses) + self._failures - 2 * max(1, self._wanted())
+        return float(min(2 ** max(recent, 0), 30)) if recent > 0 else 0.0
+
+    def _break(self, error: Exception) -> None:
+        self._broken = error
+        for calls in self._waiting.values():
+            for call in calls:
+                call.place.set_exception(error)
+        self._waiting.clear()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            self._grow()
+            for worker in self._ready.values():
+                self._watch_pace(worker)
+
+    def _watch_pace(self, worker: Worker) -> None:
+        if not worker.calls or worker.warned:
+            return
+        call = worker.calls[0]
+        usual = self._durations.get((call.video, call.what.split()[0]))
+        if not usual:
+            return
+        took, median = time.monotonic() - call.started, statistics.median(usual)
+        if took > max(_SLOW * median, _SLOW_SECONDS):
+            worker.warned = True
+            log.warning(
+                "worker %d has been at %s of %s for %.0f s, others take %.1f s: what waits goes to those who are idle",
+                worker.number,
+                call.what,
+                call.video,
+                took,
+                median,
+            )
+
+
+def _alive(node: str) -> bool:
+    return any(entry["NodeID"] == node and entry["Alive"] for entry in ray.nodes())
+
+
+def _reason(error: RayActorError) -> str:
+    return str(error).splitlines()[0]
+
+
+def blocks(windows: int, workers: Iterable[int]) -> list[int | None]:
+    """Who should have which window at first: neighbours together, or nobody in particular when workers abound."""
+    numbers = list(workers)
+    if windows < len(numbers) or not numbers:
+        return [None] * windows
+    return [numbers[window * len(numbers) // windows] for window in range(windows)]

@@ -1,0 +1,304 @@
+"""One video through all its steps: the coordinator's part of it. It passes references and frame 0, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import ray
+from ray.exceptions import ObjectLostError, RayTaskError
+
+from cluster.pool import Answer, Pool, Worker, blocks
+from cluster.snapshots import Progress, Snapshots, SnapshotUnreadable
+from cluster.worker import ChunkOrder, WindowOrder
+from model.fusion import FusionPlan
+from model.handover import step_reference
+from model.messages import Assembly, Opening
+from model.routes import Route, routes
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class VideoJob:
+    """A video to be made. ``plans`` are the windows of each step, ``spans`` the frames (start, stop) decoded together;
+    ``guided`` says whether there are two passes; a snapshot is kept every ``save_every`` steps, if there is a place.
+    """
+
+    name: str
+    plans: tuple[FusionPlan, ...]
+    spans: tuple[tuple[int, int], ...]
+    guided: bool
+    snapshots: Snapshots | None
+    save_every: int
+
+    @property
+    def steps(self) -> int:
+        return len(self.plans)
+
+
+@dataclass
+class Traffic:
+    """What has gone over the wire, in bytes: through the coordinator, and from one worker to another."""
+
+    coordinator: int = 0
+    between: int = 0
+    window_steps: int = 0
+
+
+class PartsLost(RuntimeError):
+    """Latents that were in the object store of a node that is gone."""
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A part on its way: where it is, its bytes, and the number of the worker that made it."""
+
+    ref: ray.ObjectRef
+    nbytes: int
+    worker: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Transition:
+    """Between two steps: what comes ``to`` each consumer, and what goes ``out`` of each window, to which consumer."""
+
+    to: tuple[tuple[Route, ...], ...]
+    out: tuple[tuple[tuple[int, Route], ...], ...]
+
+
+class VideoRun:
+    """Latents are in the object store, between the worker that made them and the one that goes on with them."""
+
+    def __init__(self, job: VideoJob, content: ray.ObjectRef, pool: Pool, traffic: Traffic) -> None:
+        self._job, self._content, self._pool, self._traffic = job, content, pool, traffic
+        self._parts: dict[tuple[int, int], _Sent] = {}
+        self._workers: dict[tuple[str, int], int] = {}
+        self._transitions: dict[tuple[int, int], _Transition] = {}
+        self._reference: ray.ObjectRef | None = None
+        self._saving: asyncio.Task[None] | None = None
+        self.windows = len(job.plans[0].windows)
+        """How many are at work at once; none after the last step."""
+
+    async def denoise(self, split: Callable[[], bool], on_step: Callable[[int], None]) -> None:
+        """Take all steps, from the last snapshot if there is one. ``split()`` says whether workers abound.
+
+        Raises what a window raises.
+        """
+        job = self._job
+        self.windows = len(job.plans[0].windows)
+        opening = (await self._call("open", 0, lambda worker: self._open(worker))).first
+        step, reference, resume = await self._state(opening)
+        while step < job.steps:
+            on_step(step)
+            try:
+                reference = await self._step(opening, step, reference, resume, job.guided and split())
+                step, resume = step + 1, False
+            except PartsLost as lost:
+                failed = step
+                step, reference, resume = await self._state(opening)
+                log.warning("%s: step %d lost latents (%s): going on from step %d", job.name, failed, lost, step)
+            except SnapshotUnreadable as error:
+                log.warning("%s: %s: starting afresh", job.name, error)
+                assert job.snapshots is not None
+                await asyncio.to_thread(job.snapshots.clear)
+                step, reference, resume = await self._state(opening)
+        self._reference = ray.put(reference)
+        self.windows = 0
+        on_step(step)
+
+    async def decode(self, chunk: int) -> ray.ObjectRef:
+        """A chunk of the finished video. Raises ``PartsLost`` when its latents are gone."""
+        job = self._job
+        start, stop = job.spans[chunk]
+        before = job.spans[chunk - 1][1] - start if chunk else 0
+        after = stop - job.spans[chunk + 1][0] if chunk + 1 < len(job.spans) else 0
+        coming = self._transition(job.steps - 1).to[chunk]
+        order = ChunkOrder(job.name, chunk, Assembly(job.steps, tuple(range(start, stop)), coming), (before, after))
+        sent = [self._parts[route.source, chunk] for route in coming]
+        main = max(zip(coming, sent, strict=True), key=lambda pair: pair[0].frames)[1].worker
+
+        def submit(worker: Worker) -> list[ray.ObjectRef]:
+            self._opened(worker)
+            decode = worker.handle.decode.options(num_returns=2)
+            return list(decode.remote(order, self._reference, *(part.ref for part in sent)))
+
+        answer = await self._call("decode", chunk, submit, main)
+        self._traffic.between += sum(part.nbytes for part in sent if part.worker != answer.worker)
+        return answer.rest[0]
+
+    async def _step(self, opening: Opening, step: int, reference: np.ndarray, resume: bool, split: bool) -> np.ndarray:
+        """All windows of a step; frame 0's latents after it."""
+        job, windows = self._job, self._job.plans[step].windows
+        self.windows = len(windows)
+        reference_ref = ray.put(reference)
+        self._traffic.coordinator += reference.nbytes
+        save = job.snapshots is not None and step > 0 and step % job.save_every == 0
+        made: dict[tuple[int, int], _Sent] = {}
+        first = blocks(len(windows), self._pool.numbers)
+        answers = await asyncio.gather(
+            *(
+                self._window(step, window, reference_ref, resume, split, save, made, first[window])
+                for window in range(len(windows))
+            ),
+            return_exceptions=True,
+        )
+        # One that cannot be mended tells more than latents that were lost along with it.
+        errors = sorted((a for a in answers if isinstance(a, BaseException)), key=lambda e: isinstance(e, PartsLost))
+        if errors:
+            raise errors[0]
+        reports = [answer.first for answer in answers if isinstance(answer, Answer)]
+        self._parts = made
+        self._traffic.window_steps += len(windows)
+        self._traffic.coordinator += sum(report.share.nbytes for report in reports)
+        if save and all(report.saved for report in reports):
+            await self._save(Progress(step, len(windows), reference))
+        return step_reference(opening, step, reference, [report.share for report in reports])
+
+    async def _window(
+        self,
+        step: int,
+        window: int,
+        reference: ray.ObjectRef,
+        resume: bool,
+        split: bool,
+        save: bool,
+        made: dict[tuple[int, int], _Sent],
+        first: int | None,
+    ) -> Answer:
+        job, plan = self._job, self._job.plans[step]
+        coming = () if resume or step == 0 else self._transition(step - 1).to[window]
+        going = self._transition(step).out[window]
+        order = WindowOrder(
+            job.name,
+            window,
+            Assembly(step, plan.windows[window], coming),
+            tuple(route for _, route in going),
+            float(plan.weights[window][0]),
+            save,
+            resume,
+        )
+        sent = [self._parts[route.source, window] for route in coming]
+        refs = [part.ref for part in sent]
+        main: int | None = self._workers.get(("step", window), first)
+        if coming:
+            # Windows that move are best placed with whoever had most of their frames.
+            main = max(zip(coming, sent, strict=True), key=lambda pair: pair[0].frames)[1].worker
+
+        def whole(worker: Worker) -> list[ray.ObjectRef]:
+            self._opened(worker)
+            return _answers(worker.handle.step, 1 + len(going)).remote(order, reference, *refs)
+
+        def half(conditional: bool) -> Callable[[Worker], list[ray.ObjectRef]]:
+            def submit(worker: Worker) -> list[ray.ObjectRef]:
+                self._opened(worker)
+                return _answers(worker.handle.half, 2).remote(order, conditional, reference, *refs)
+
+            return submit
+
+        if not split:
+            answer = await self._call("step", window, whole, main)
+        else:
+            passes = await asyncio.gather(
+                self._call("unconditional", window, half(False), self._workers.get(("unconditional", window))),
+                self._call("step", window, half(True), main),
+                return_exceptions=True,
+            )
+            for each in passes:
+                if isinstance(each, BaseException):
+                    raise each
+            unconditional, conditional = (each.rest[0] for each in passes if isinstance(each, Answer))
+
+            def finish(worker: Worker) -> list[ray.ObjectRef]:
+                self._opened(worker)
+                call = _answers(worker.handle.finish, 1 + len(going))
+                return call.remote(order, unconditional, conditional, reference, *refs)
+
+            answer = await self._call("finish", window, finish, self._workers["step", window])
+        self._traffic.between += sum(part.nbytes for part in sent if part.worker != answer.worker)
+        for (consumer, _), ref, nbytes in zip(going, answer.rest, answer.first.sent, strict=True):
+            made[window, consumer] = _Sent(ref, nbytes, answer.worker)
+        # Nobody else needs what came to this window, and the store need not hold two steps of a whole video.
+        for route in coming:
+            del self._parts[route.source, window]
+        return answer
+
+    async def _call(
+        self,
+        kind: str,
+        number: int,
+        submit: Callable[[Worker], list[ray.ObjectRef]],
+        prefer: int | None = None,
+    ) -> Answer:
+        try:
+            answer = await self._pool.run(self._job.name, kind, number, submit, prefer)
+        except ObjectLostError as error:
+            raise PartsLost(str(error).splitlines()[0]) from error
+        except RayTaskError as error:
+            if isinstance(error.cause, ObjectLostError):
+                raise PartsLost(str(error.cause).splitlines()[0]) from error
+            raise error.cause from error
+        self._workers[kind, number] = answer.worker
+        return answer
+
+    def _open(self, worker: Worker) -> list[ray.ObjectRef]:
+        worker.opened.add(self._job.name)
+        return [worker.handle.open.remote(self._job.name, self._content)]
+
+    def _opened(self, worker: Worker) -> None:
+        if self._job.name not in worker.opened:
+            # Not waited for: if it fails, so does the call behind it.
+            self._open(worker)
+
+    def _transition(self, step: int) -> _Transition:
+        """What goes over after ``step``. The same for all steps whose windows stay where they are, but the last."""
+        job = self._job
+        plan = job.plans[step]
+        last = step + 1 == job.steps
+        key = (id(plan), -1 if last else id(job.plans[step + 1]))
+        if key not in self._transitions:
+            consumers: Sequence[Sequence[int]] = (
+                [range(*span) for span in job.spans] if last else job.plans[step + 1].windows
+            )
+            to = routes(plan, consumers)
+            out: list[list[tuple[int, Route]]] = [[] for _ in plan.windows]
+            for consumer, coming in enumerate(to):
+                for route in coming:
+                    out[route.source].append((consumer, route))
+            while len(self._transitions) > 1:
+                del self._transitions[next(iter(self._transitions))]
+            self._transitions[key] = _Transition(to, tuple(map(tuple, out)))
+        return self._transitions[key]
+
+    async def _state(self, opening: Opening) -> tuple[int, np.ndarray, bool]:
+        """Steps done, frame 0's latents after them, and whether the windows' are to be read from a snapshot."""
+        self._parts = {}
+        job = self._job
+        if job.snapshots is not None:
+            if self._saving is not None:
+                await self._saving
+            progress = await asyncio.to_thread(job.snapshots.read_progress)
+            if progress is not None:
+                log.warning("%s: going on after step %d of %d", job.name, progress.step, job.steps)
+                return progress.step, progress.reference, True
+        return 0, opening.reference, False
+
+    async def _save(self, progress: Progress) -> None:
+        if self._saving is not None:
+            await self._saving
+        self._saving = asyncio.create_task(asyncio.to_thread(self._keep, progress))
+
+    def _keep(self, progress: Progress) -> None:
+        assert self._job.snapshots is not None
+        try:
+            self._job.snapshots.write_progress(progress)
+        except Exception as error:  # every store has exceptions of its own
+            log.warning("%s: no snapshot of step %d (%s); going on", self._job.name, progress.step, error)
+
+
+def _answers(method: ray.actor.ActorMethod, number: int) -> ray.actor.ActorMethod:
+    # With a single answer Ray returns no list; every step has at least one part to hand over.
+    return method.options(num_returns=number)

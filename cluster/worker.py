@@ -1,0 +1,223 @@
+"""The actor that denoises windows and decodes chunks, one call at a time, of any video that is open.
+
+It keeps what is the same through all steps (networks, encoded reference, pose features) and no state: latents come with
+the call and go with the answer, into Ray's object store, so that another worker can go on from there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import ray
+from ray import cloudpickle
+
+from cluster.snapshots import Snapshots
+from model.messages import Assembly, Chunk, Opening, Part
+from model.routes import Route
+
+log = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """What computes: ``model.segments.SegmentEngine``, whose methods these are."""
+
+    def open(self, name: str, video: Any) -> Opening: ...
+
+    def close(self, name: str) -> None: ...
+
+    def assemble(self, name: str, assembly: Assembly, parts: Sequence[Part], reference: np.ndarray) -> Any: ...
+
+    def saved(self, latents: Any) -> np.ndarray: ...
+
+    def restored(self, name: str, saved: np.ndarray) -> Any: ...
+
+    def predict(self, name: str, assembly: Assembly, latents: Any) -> Any: ...
+
+    def half(self, name: str, assembly: Assembly, latents: Any, conditional: bool) -> np.ndarray: ...
+
+    def guide(self, name: str, assembly: Assembly, unconditional: np.ndarray, conditional: np.ndarray) -> Any: ...
+
+    def hand_over(
+        self,
+        name: str,
+        assembly: Assembly,
+        latents: Any,
+        prediction: Any,
+        weight: float,
+        outgoing: Sequence[Route],
+    ) -> tuple[np.ndarray, list[Part]]: ...
+
+    def decode(self, name: str, latents: Any, shared: tuple[int, int]) -> Chunk: ...
+
+
+class Content(Protocol):
+    """A video as it is sent to workers; ``fetched`` makes of it, there, what their engine opens."""
+
+    snapshots: Snapshots | None
+
+    def fetched(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class WindowOrder:
+    """One window of one step. ``weight`` is that of frame 0 in it; ``save`` asks for a snapshot of the latents before
+    the step, ``resume`` for going on from one.
+    """
+
+    video: str
+    window: int
+    assembly: Assembly
+    outgoing: tuple[Route, ...]
+    weight: float
+    save: bool = False
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class ChunkOrder:
+    """One chunk after the last step; ``shared`` are how many frames the chunks before and after have too."""
+
+    video: str
+    chunk: int
+    assembly: Assembly
+    shared: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class WindowReport:
+    """What the coordinator learns of a window: its share of frame 0's prediction, (4, h, w), the seconds it took, the
+    bytes it handed over, and whether the snapshot that was asked for is kept.
+    """
+
+    share: np.ndarray
+    seconds: float
+    sent: tuple[int, ...]
+    saved: bool
+
+
+class SegmentWorker:
+    """Ray calls one method at a time. ``load`` is a pickled function without arguments that makes the engine."""
+
+    def __init__(self, load: bytes) -> None:
+        self._load = load
+        self._engine: Engine | None = None
+        self._snapshots: dict[str, Snapshots | None] = {}
+        self._refused: dict[str, Exception] = {}
+        self._writer = ThreadPoolExecutor(1)
+
+    def load(self) -> tuple[str, int]:
+        """Load the networks; which node and process this is. Raises what loading raises."""
+        self._engine = cloudpickle.loads(self._load)()
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def open(self, video: str, content: Content) -> Opening:
+        """Get ready for a video. What goes wrong is raised, and again by every call that is about it."""
+        try:
+            opening = self._ready.open(video, content.fetched())
+        except Exception as error:
+            self._refused[video] = error
+            raise
+        self._snapshots[video] = content.snapshots
+        return opening
+
+    def close(self, video: str) -> None:
+        """Forget a video."""
+        self._snapshots.pop(video, None)
+        self._refused.pop(video, None)
+        self._ready.close(video)
+
+    def step(self, order: WindowOrder, reference: np.ndarray, *parts: Part) -> tuple[WindowReport | Part, ...]:
+        """Both passes over a window; a report, and a part for every outgoing route."""
+        start = time.monotonic()
+        latents, saving = self._latents(order, reference, parts)
+        prediction = self._guarded(lambda: self._ready.predict(order.video, order.assembly, latents))
+        return self._answer(order, latents, prediction, saving, start)
+
+    def half(
+        self, order: WindowOrder, conditional: bool, reference: np.ndarray, *parts: Part
+    ) -> tuple[None, np.ndarray]:
+        """One pass over a window: nothing that the coordinator would have to look at, and the prediction."""
+        latents, _ = self._latents(order, reference, parts, save=False)
+        return None, self._guarded(lambda: self._ready.half(order.video, order.assembly, latents, conditional))
+
+    def finish(
+        self,
+        order: WindowOrder,
+        unconditional: np.ndarray,
+        conditional: np.ndarray,
+        reference: np.ndarray,
+        *parts: Part,
+    ) -> tuple[WindowReport | Part, ...]:
+        """What ``step`` answers, out of two passes made apart."""
+        start = time.monotonic()
+        latents, saving = self._latents(order, reference, parts)
+        prediction = self._ready.guide(order.video, order.assembly, unconditional, conditional)
+        return self._answer(order, latents, prediction, saving, start)
+
+    def decode(self, order: ChunkOrder, reference: np.ndarray, *parts: Part) -> tuple[None, Chunk]:
+        """Nothing that the coordinator would have to look at, and the frames of a chunk."""
+        self._check(order.video)
+        latents = self._ready.assemble(order.video, order.assembly, parts, reference)
+        return None, self._guarded(lambda: self._ready.decode(order.video, latents, order.shared))
+
+    @property
+    def _ready(self) -> Engine:
+        assert self._engine is not None  # the pool calls nothing before `load` has answered
+        return self._engine
+
+    def _check(self, video: str) -> None:
+        if video in self._refused:
+            raise self._refused[video]
+
+    def _latents(
+        self, order: WindowOrder, reference: np.ndarray, parts: Sequence[Part], save: bool = True
+    ) -> tuple[Any, Future[None] | None]:
+        self._check(order.video)
+        engine, snapshots, step = self._ready, self._snapshots[order.video], order.assembly.step
+        if order.resume:
+            assert snapshots is not None
+            return engine.restored(order.video, snapshots.read_window(step, order.window)), None
+        latents = engine.assemble(order.video, order.assembly, parts, reference)
+        if not (order.save and save and snapshots):
+            return latents, None
+        # Beside the network, which takes longer than any store.
+        return latents, self._writer.submit(snapshots.write_window, step, order.window, engine.saved(latents))
+
+    def _answer(
+        self, order: WindowOrder, latents: Any, prediction: Any, saving: Future[None] | None, start: float
+    ) -> tuple[WindowReport | Part, ...]:
+        share, parts = self._ready.hand_over(
+            order.video, order.assembly, latents, prediction, order.weight, order.outgoing
+        )
+        saved = order.resume
+        if saving is not None:
+            error = saving.exception()
+            saved = error is None
+            if error is not None:
+                log.warning("%s: no snapshot of step %d (%s); going on", order.video, order.assembly.step, error)
+        report = WindowReport(share, time.monotonic() - start, tuple(part.nbytes for part in parts), saved)
+        return report, *parts
+
+    @staticmethod
+    def _guarded(compute: Callable[[], Any]) -> Any:
+        try:
+            return compute()
+        except Exception as error:
+            if _device_is_lost(error):
+                # Every later call would fail too. The pool replaces a worker that is gone.
+                log.exception("the GPU is not usable any more: this worker ends")
+                os._exit(1)
+            raise
+
+
+def _device_is_lost(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError)
