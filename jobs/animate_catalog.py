@@ -47,7 +47,12 @@ class Options:
     checkpoint: str | None = _option(None, "MimicMotion checkpoint, .pth or .safetensors", "URI")
     pose_estimator: Literal["holistic", "dwpose"] = _option("holistic", "pose backend")
     pose_weights: str | None = _option(None, "folder of the pose backend's weights (holistic fetches its own)", "URI")
-    workers: int | None = _option(None, "animating workers (default: one a GPU, or one for four cores)")
+    workers: int | None = _option(
+        None, "segment workers (default: one for each GPU, or for two cores)"
+    )
+    workers_per_gpu: int = _option(1, "segment workers that share a GPU")
+    threads: int = _option(1, "threads of a segment worker on a CPU; other numbers give other last bits")
+    snapshot_every: int = _option(5, "steps between two snapshots, which a killed run goes on from")
     device: str = _option("cpu", "cpu or cuda")
     dtype: Literal["float32", "float16", "bfloat16"] = _option("float32", "precision of the networks")
     attention: Literal["sdpa", "xformers"] = _option("sdpa", "how self-attention is computed")
@@ -64,8 +69,9 @@ def parse(arguments: Sequence[str] | None) -> tuple[Request, bool]:
     add_options(parser, "animation (likewise: seed, steps, guidance, resolution, fusion)", AnimationSettings)
     namespace = parser.parse_args(arguments)
     options = Options(**given(namespace, Options))
-    if options.workers is not None and options.workers < 1:
-        raise ValueError(f"workers is {options.workers}, expected at least 1")
+    for name in ("workers", "workers_per_gpu", "threads", "snapshot_every"):
+        if (number := getattr(options, name)) is not None and number < 1:
+            raise ValueError(f"{name} is {number}, expected at least 1")
     base = EMBEDDED_SETTINGS if options.model == EMBEDDED else AnimationSettings()
     settings = VideoSettings(
         animation=base.replace(**given(namespace, AnimationSettings)), **given(namespace, VideoSettings)
@@ -75,7 +81,18 @@ def parse(arguments: Sequence[str] | None) -> tuple[Request, bool]:
     checkpoint, pose_weights = (uri and absolute(uri) for uri in (options.checkpoint, options.pose_weights))
     choice = ModelChoice(model, checkpoint, options.device, options.dtype, options.attention)
     estimator = EstimatorChoice(options.pose_estimator, pose_weights)
-    return Request(options.catalog, options.output, choice, estimator, settings, options.workers), options.dry_run
+    request = Request(
+        options.catalog,
+        options.output,
+        choice,
+        estimator,
+        settings,
+        options.workers,
+        options.workers_per_gpu,
+        options.threads,
+        options.snapshot_every,
+    )
+    return request, options.dry_run
 
 
 def summary(outcome: Outcome, output: str) -> str:

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.animator import Animator
+from cluster.client import animate
+from cluster.pool import KillsWorkers, WorkersUnusable
+from cluster.snapshots import Snapshots
 from model.artifacts import sha256
 from model.images import read_image
 from model.scene import Scene, compose
@@ -23,22 +25,30 @@ from pipeline.layout import side_by_side
 from pipeline.poses import is_pose_table
 from pipeline.progress import Reporter
 from pipeline.quarantine import Quarantined
-from pipeline.records import record_name, settings_dict, video_name, write_record
+from pipeline.records import STATE, record_name, settings_dict, video_name, write_record
 from pipeline.storage import Storage
-from pipeline.tasks import ModelChoice, ModelUnusable, Posed, Task, pack, unpack
+from pipeline.tasks import ModelChoice, Posed, Task, pack, unpack
 
 log = logging.getLogger(__name__)
 
 
 class AnimateRows:
-    """A row with its poses -> its video and its record, or the reason why not."""
+    """A row with its poses -> its video and its record, or the reason why not. The pool of workers does the work."""
 
-    def __init__(self, choice: ModelChoice, threads: int, storage: Storage, board: str) -> None:
-        torch.set_num_threads(threads)
-        self._choice = choice
+    def __init__(
+        self,
+        choice: ModelChoice,
+        weights: str,
+        coordinator: Any,
+        snapshot_every: int,
+        storage: Storage,
+        board: str,
+    ) -> None:
+        torch.set_num_threads(1)
+        self._choice, self._weights = choice, weights
+        self._coordinator, self._snapshot_every = coordinator, snapshot_every
         self._storage = storage
         self._reporter = Reporter(board)
-        self._animator: Animator | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         work = unpack(row["packed"])
@@ -48,26 +58,21 @@ class AnimateRows:
         task = work.task
         frames = 0
         try:
-            record = self._make(work, self._loaded())
+            record = self._make(work)
             frames = record["output"]["frames"]
             return record
-        except ModelUnusable as error:
+        except WorkersUnusable as error:
             return task.failed(error, "model")
+        except KillsWorkers as error:
+            log.warning("%s: quarantined: %s", task.row.id, error)
+            return task.failed(error, "worker")
         except Exception as error:
             log.exception("%s: quarantined", task.row.id)
             return task.failed(error, "animate")
         finally:
             self._reporter.finish(task.row.id, frames)
 
-    def _loaded(self) -> Animator:
-        if self._animator is None:
-            try:
-                self._animator = Animator.load(**vars(self._choice))
-            except (OSError, RuntimeError, ValueError) as error:
-                raise ModelUnusable(str(error)) from error
-        return self._animator
-
-    def _make(self, posed: Posed, animator: Animator) -> dict[str, Any]:
+    def _make(self, posed: Posed) -> dict[str, Any]:
         task, settings = posed.task, posed.task.row.settings
         start = time.monotonic()
         with (
@@ -81,9 +86,10 @@ class AnimateRows:
             if scene.note:
                 log.warning("%s: %s", task.row.id, scene.note)
             video = Path(folder) / "video.mp4"
+            snapshots = Snapshots(self._storage, f"{STATE}/{task.row.id}/{task.fingerprint}")
             audio = None if is_pose_table(task.driving.uri) else driving_path
             with VideoWriter(video, fps=settings.fps, audio=audio) as writer:
-                for frame in self._frames(scene, task, animator):
+                for frame in self._frames(scene, task, snapshots):
                     writer.write(frame)
             # What was read must be what the fingerprint says.
             for kind, input_file in (("reference", task.reference), ("driving", task.driving)):
@@ -91,19 +97,22 @@ class AnimateRows:
                 if identify(input_file.uri, kind, known).sha256 != input_file.sha256:
                     raise InputError(f"{kind} {input_file.uri} changed while it was used; run again")
             seconds = time.monotonic() - start
-            record = self._record(posed, scene, animator, video, frame.shape, writer.has_audio, seconds)
+            record = self._record(posed, scene, video, frame.shape, writer.has_audio, seconds)
             # A reader may see no record, but never one that speaks of another video than the one beside it.
             self._storage.remove(record_name(task.row.id))
             self._storage.put(video, video_name(task.row.id))
         write_record(self._storage, task.row.id, record)
+        snapshots.clear()
         return record
 
-    def _frames(self, scene: Scene, task: Task, animator: Animator) -> Iterator[np.ndarray]:
+    def _frames(self, scene: Scene, task: Task, snapshots: Snapshots) -> Iterator[np.ndarray]:
         def progress(stage: str, done: int, total: int) -> None:
             self._reporter.report(task.row.id, stage, done, total)
 
         settings = task.row.settings
-        frames = animator.animate(scene, settings.animation, progress)
+        frames = animate(
+            self._coordinator, task.row.id, scene, settings.animation, snapshots, self._snapshot_every, progress
+        )
         if settings.layout == "result":
             yield from frames
             return
@@ -114,7 +123,6 @@ class AnimateRows:
         self,
         posed: Posed,
         scene: Scene,
-        animator: Animator,
         video: Path,
         shape: tuple[int, ...],
         audio: bool,
@@ -127,7 +135,7 @@ class AnimateRows:
             "fingerprint": task.fingerprint,
             "inputs": {"reference": vars(task.reference), "driving": vars(task.driving)},
             "settings": settings_dict(settings),
-            "weights": {**vars(self._choice), "digest": animator.networks.digest},
+            "weights": {**vars(self._choice), "digest": self._weights},
             "poses": {
                 "people": posed.people,
                 "frames_seen": int(posed.driving.seen.sum()),

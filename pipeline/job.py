@@ -10,11 +10,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
+from cluster.coordinator import create
 from model.embedded_config import EMBEDDED
 from model.embedded_config import digest as embedded_digest
 from model.estimators.selection import EstimatorChoice
@@ -25,7 +27,7 @@ from pipeline.progress import Display, ProgressBoard
 from pipeline.quarantine import NAME as QUARANTINE
 from pipeline.quarantine import Quarantined
 from pipeline.quarantine import to_parquet as quarantine_to_parquet
-from pipeline.records import fingerprint, is_done, known_digests, read_record
+from pipeline.records import STATE, fingerprint, is_done, known_digests, read_record
 from pipeline.report import MANIFEST, manifest_to_parquet
 from pipeline.resources import Resources
 from pipeline.storage import Storage
@@ -52,6 +54,9 @@ class Request:
     estimator: EstimatorChoice
     settings: VideoSettings
     workers: int | None = None
+    workers_per_gpu: int = 1
+    threads: int = 1
+    snapshot_every: int = 5
 
 
 @dataclass
@@ -132,6 +137,7 @@ def run(request: Request) -> Outcome:
         outcome.failed.sort(key=lambda entry: entry.line)
         storage.write(MANIFEST, manifest_to_parquet({**outcome.kept, **outcome.made}))
         storage.write(QUARANTINE, quarantine_to_parquet(outcome.failed))
+        storage.remove_folder(STATE)
         return outcome
 
 
@@ -168,6 +174,7 @@ def _make(request: Request, tasks: Sequence[Task], storage: Storage) -> Iterator
 
 def _dataset(request: Request, tasks: Sequence[Task], storage: Storage, board: str) -> ray.data.Dataset:
     # Here and not above: they bring diffusers and transformers, seconds that a run with nothing to make need not spend.
+    from model.segments import SegmentEngine
     from pipeline.animate_stage import AnimateRows
     from pipeline.pose_stage import EstimatePoses
 
@@ -186,7 +193,16 @@ def _dataset(request: Request, tasks: Sequence[Task], storage: Storage, board: s
     groups: dict[tuple[str, float], list[Task]] = defaultdict(list)
     for task in tasks:
         groups[task.driving.sha256, task.row.settings.fps].append(task)
-    resources = Resources.of(request.model.device, request.estimator.name, request.workers, len(tasks), len(groups))
+    resources = Resources.of(
+        request.model.device,
+        request.estimator.name,
+        request.workers,
+        request.workers_per_gpu,
+        request.threads,
+        len(tasks),
+        len(groups),
+    )
+    coordinator = create(partial(SegmentEngine.load, request.threads, **vars(request.model)), resources.workers)
     mortal: dict[str, Any] = {"max_restarts": -1, "max_task_retries": _DEATHS - 1}
     # Deprecated without a successor in Ray 2.60: there is no other way to bound the retries of a pool's actors.
     warnings.filterwarnings("ignore", message=".*ray_remote_args", category=DeprecationWarning)
@@ -208,10 +224,16 @@ def _dataset(request: Request, tasks: Sequence[Task], storage: Storage, board: s
         **mortal,
     ).map(
         AnimateRows,  # type: ignore[arg-type]
-        fn_constructor_args=(request.model, resources.threads, storage, board),
-        compute=_pool(resources.workers),
-        num_cpus=resources.cpus,
-        num_gpus=resources.gpus,
+        fn_constructor_args=(
+            request.model,
+            _weights_digest(request.model),
+            coordinator,
+            request.snapshot_every,
+            storage,
+            board,
+        ),
+        compute=_pool(resources.videos),
+        num_cpus=resources.video_cpus,
         **mortal,
     )
 

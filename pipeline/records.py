@@ -15,6 +15,10 @@ SCHEMA = 1
 """Raise it when the same request would give another result: every row is then made anew."""
 
 
+STATE = "state"
+"""The folder of what is half done, in the output."""
+
+
 def record_name(row_id: str) -> str:
     return f"records/{row_id}.json"
 

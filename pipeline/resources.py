@@ -1,4 +1,4 @@
-"""How the cluster is divided between the two stages."""
+"""How the cluster is divided between estimating poses, denoising and decoding, and finishing videos."""
 
 from __future__ import annotations
 
@@ -6,29 +6,34 @@ from dataclasses import dataclass
 
 import ray
 
+from cluster.coordinator import WorkerDemand
+
 
 @dataclass(frozen=True)
 class Resources:
-    """How many actors of each kind, and what each asks Ray for."""
+    """What each kind of actor asks Ray for, and how many there are. ``videos`` are those in work at the same time."""
 
-    workers: int
-    cpus: float
-    gpus: float
-    threads: int
+    workers: WorkerDemand
+    videos: int
+    video_cpus: float
     pose_workers: int
     pose_cpus: float
     pose_gpus: float
     pose_threads: int
 
     @staticmethod
-    def of(device: str, estimator: str, wanted: int | None, rows: int, videos: int) -> Resources:
-        """Divide the cluster between animating ``rows`` and estimating the poses of ``videos``.
+    def of(
+        device: str, estimator: str, wanted: int | None, per_gpu: int, threads: int, rows: int, driving: int
+    ) -> Resources:
+        """Divide the cluster between ``rows`` to animate and ``driving`` videos whose poses are estimated.
 
-        ``wanted`` is the number of animating workers, if somebody has chosen it. Raises ``ValueError`` when a GPU was
-        asked for and there is none.
+        ``wanted`` is the number of segment workers, if somebody has chosen it: those that there is no room for now are
+        asked for all the same, so that an autoscaler sees them. Otherwise it is ``per_gpu`` for each GPU, and without
+        GPUs one for two cores, each of ``threads`` threads. Raises ``ValueError`` when a GPU was asked for, there is
+        none, and nobody has said how many are to come.
 
-        On GPUs one animating worker each, without them one for four cores. Pose workers get a share of the cores beside
-        them; together they ask for less than there is, since a Dataset whose actors hold every core can deadlock.
+        Pose workers get a share of the cores beside them; together they ask for less than there is, since a Dataset
+        beside actors that hold every core waits for one for ever.
         """
         total = ray.cluster_resources()
         cpus, gpus = total.get("CPU", 1.0), total.get("GPU", 0.0)
@@ -37,19 +42,27 @@ class Resources:
             (n["Resources"]["CPU"] for n in ray.nodes() if n["Alive"] and "CPU" in n["Resources"]), default=1.0
         )
         on_gpu = device.startswith("cuda")
-        if on_gpu and gpus < 1:
-            raise ValueError(f"device is {device!r}, but the Ray cluster has no GPU; choose cpu")
-        workers = min(rows, wanted or max(1, int(gpus if on_gpu else cpus // 4)))
+        if on_gpu and gpus < 1 and wanted is None:
+            raise ValueError(
+                f"device is {device!r}, but the Ray cluster has no GPU; choose cpu, or say how many --workers will come"
+            )
         # DWPose is quick on a GPU and slow without; the embedded estimator runs on cores.
         pose_on_gpu = on_gpu and estimator == "dwpose"
-        pose_workers = min(videos, max(1, int(gpus // 4) if pose_on_gpu else int(cpus // 4)))
-        # A fraction has to fit on one GPU beside the others there, so whole workers are dealt to GPUs first.
-        share = (0.75 if pose_on_gpu else 1.0) / -(-workers // int(gpus)) if on_gpu else 0.0
+        if on_gpu:
+            count = wanted or int(gpus) * per_gpu
+            worker_cpus = 1.0 if cpus >= 2 * count else min(0.5 * cpus / count, 0.5 * smallest)
+            # What of a GPU is left to poses is left on every GPU, since nobody knows on which they will be.
+            demand = WorkerDemand(wanted, worker_cpus, (0.75 if pose_on_gpu else 1.0) / per_gpu, per_gpu)
+        else:
+            count = wanted or max(min(2, int(cpus) // threads), int(cpus) // (2 * threads), 1)
+            demand = WorkerDemand(count, min(0.5 * cpus / count, 0.5 * smallest, float(threads)))
+        pose_workers = min(driving, max(1, int(gpus // 4) if pose_on_gpu else int(cpus // 4)))
+        # While some are being finished or wait between two steps, others keep the workers busy.
+        videos = min(rows, count + max(2, count // 2))
         return Resources(
-            workers=workers,
-            cpus=1.0 if on_gpu and cpus >= 2 * workers else min(0.5 * cpus / workers, 0.5 * smallest),
-            gpus=share,
-            threads=max(1, int(min(cpus / workers, smallest))),
+            workers=demand,
+            videos=videos,
+            video_cpus=min(0.1 * cpus / videos, 0.1 * smallest),
             pose_workers=pose_workers,
             pose_cpus=min(0.3 * cpus / pose_workers, 0.3 * smallest),
             pose_gpus=0.25 if pose_on_gpu else 0.0,

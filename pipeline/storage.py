@@ -89,6 +89,13 @@ class Storage:
         except FileNotFoundError:
             return
 
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder and all that is in it; it may be gone already."""
+        try:
+            self._filesystem.rm(self._at(name), recursive=True)
+        except FileNotFoundError:
+            return
+
     def _at(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
 
