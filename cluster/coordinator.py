@@ -68,7 +68,8 @@ class Coordinator:
         logging.getLogger("cluster").setLevel(logging.INFO)
         # Lost with its owner, and never restarted behind its back: the pool does that, and knows what was lost.
         options = {"num_cpus": demand.cpus, "num_gpus": demand.gpus, "max_restarts": 0, "max_task_retries": 0}
-        remote = ray.remote(SegmentWorker).options(**options)
+        # What a worker holds can be fetched while it computes.
+        remote = ray.remote(**{"concurrency_groups": {"keep": 1}})(SegmentWorker).options(**options)  # type: ignore[call-overload]
         self._pool = Pool(lambda: remote.remote(load), demand.wanted)
         self._videos: dict[str, _Video] = {}
         self._room = asyncio.Condition()
@@ -79,9 +80,7 @@ class Coordinator:
         """Begin a video, whose latents are ``nbytes``, when there is room for it; again from its last snapshot when it
         had been begun before. ``content`` is a list of one reference, so that it is passed on and not fetched.
         """
-        if not self._begun:
-            self._begun = True
-            self._pool.start()
+        self._begin()
         if job.name in self._videos:
             await self.finish(job.name)
         size = _COPIES * nbytes
@@ -110,7 +109,8 @@ class Coordinator:
             self._room.notify_all()
 
     async def figures(self) -> dict[str, Any]:
-        """What has been done so far: calls, seconds that workers were busy, this process's CPU seconds, bytes."""
+        """Who is at work, and what has been done: calls, seconds that workers and this process computed, bytes."""
+        self._begin()
         return {
             "workers": self._pool.pids,
             "calls": self._pool.calls,
@@ -120,6 +120,12 @@ class Coordinator:
             "coordinator_bytes": self._traffic.coordinator,
             "between_bytes": self._traffic.between,
         }
+
+    def _begin(self) -> None:
+        # Not in the constructor, which runs before there is a loop.
+        if not self._begun:
+            self._begun = True
+            self._pool.start()
 
     def _video(self, name: str) -> _Video:
         if name not in self._videos:

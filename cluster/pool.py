@@ -21,9 +21,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
 log = logging.getLogger(__name__)
 
-DEATHS = 3
-"""How many workers a call may kill before it is given up, and how many may die before any has loaded the networks."""
-
+_LOADING_DEATHS = 3
 _QUEUE = 2
 _WATCH_SECONDS = 5.0
 _FLAPPING_SECONDS = 10.0
@@ -31,8 +29,16 @@ _SLOW = 3.0
 _SLOW_SECONDS = 10.0
 
 
-class KillsWorkers(RuntimeError):
-    """A call that has ended the processes of several workers."""
+class WorkerGone(RuntimeError):
+    """A call was lost with its worker. ``guilty`` if it was what the worker was doing when it ended."""
+
+    def __init__(self, guilty: bool) -> None:
+        super().__init__("lost with its worker")
+        self.guilty = guilty
+
+
+class InputGone(RuntimeError):
+    """A call cannot be done since something it needs was lost with another worker."""
 
 
 class WorkersUnusable(RuntimeError):
@@ -51,6 +57,14 @@ class Worker:
     calls: deque[Call] = field(default_factory=deque)
     opened: set[str] = field(default_factory=set)
     warned: bool = False
+    held: int = 0
+    methods: dict[tuple[str, int], Any] = field(default_factory=dict)
+
+    def method(self, name: str, answers: int, **options: Any) -> Any:
+        """A method of the actor that gives so many answers; kept, since making one costs as much as calling it."""
+        if (name, answers) not in self.methods:
+            self.methods[name, answers] = getattr(self.handle, name).options(num_returns=answers, **options)
+        return self.methods[name, answers]
 
 
 @dataclass(eq=False)
@@ -64,7 +78,6 @@ class Call:
     submit: Callable[[Worker], list[ray.ObjectRef]]
     prefer: int | None
     place: asyncio.Future[Worker] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    deaths: int = 0
     started: float = 0.0
 
 
@@ -74,7 +87,7 @@ class Answer:
 
     first: Any
     rest: list[ray.ObjectRef]
-    worker: int
+    worker: Worker
 
 
 class Pool:
@@ -113,32 +126,30 @@ class Pool:
     async def run(
         self, video: str, kind: str, number: int, submit: Callable[[Worker], list[Any]], prefer: int | None
     ) -> Answer:
-        """Have a call done, again if its worker is lost.
+        """Have a call done by whoever is best placed.
 
-        Raises what the call raises, ``KillsWorkers`` when it has ended ``DEATHS`` workers, and ``WorkersUnusable``.
+        Raises what the call raises, ``WorkerGone``, ``InputGone`` and ``WorkersUnusable``.
         """
-        deaths = 0
-        while True:
-            call = Call(video, f"{kind} {number}", submit, prefer)
-            self._enqueue(call)
-            worker = await call.place
+        call = Call(video, f"{kind} {number}", submit, prefer)
+        self._enqueue(call)
+        worker = await call.place
+        try:
             refs = call.submit(worker)
-            try:
-                first = await refs[0]
-            except RayActorError as error:
-                guilty = bool(worker.calls) and worker.calls[0] is call
-                node_lost = self._lose(worker, error, call if guilty else None)
-                deaths += guilty and not node_lost
-                if deaths >= DEATHS:
-                    raise KillsWorkers(
-                        f"{call.what} ended its worker's process {deaths} times: out of memory, or a crash of it"
-                    ) from error
-                prefer = None
-                continue
-            finally:
-                self._done(worker, call)
-            self._durations[video, kind].append(time.monotonic() - call.started)
-            return Answer(first, refs[1:], worker.number)
+            first = await refs[0]
+        except RayActorError as error:
+            if error.actor_id is not None and error.actor_id != worker.handle._actor_id.hex():
+                raise InputGone(_reason(error)) from error
+            guilty = bool(worker.calls) and worker.calls[0] is call
+            node_lost = self._lose(worker, error, call if guilty else None)
+            raise WorkerGone(guilty and not node_lost) from error
+        finally:
+            self._done(worker, call)
+        self._durations[video, kind].append(time.monotonic() - call.started)
+        return Answer(first, refs[1:], worker)
+
+    def worker(self, number: int) -> Worker | None:
+        """A worker, if it is still at hand."""
+        return self._ready.get(number)
 
     def forget(self, video: str) -> None:
         """A video is finished: its workers need not keep what they have of it."""
@@ -226,8 +237,10 @@ class Pool:
         except RayActorError as error:
             self._failures += 1
             log.warning("worker %d was lost while it loaded (%s): starting another", worker.number, _reason(error))
-            if self._failures >= DEATHS and not self._ready:
-                self._break(WorkersUnusable(f"{DEATHS} workers died while they loaded the networks; out of memory?"))
+            if self._failures >= _LOADING_DEATHS and not self._ready:
+                self._break(
+                    WorkersUnusable(f"{_LOADING_DEATHS} workers died while they loaded the networks; out of memory?")
+                )
             else:
                 self._spawn(self._pause())
             return

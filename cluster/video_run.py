@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import ray
-from ray.exceptions import ObjectLostError, RayTaskError
+from ray.exceptions import ObjectLostError, RayError, RayTaskError
 
-from cluster.pool import Answer, Pool, Worker, blocks
+from cluster.pool import Answer, InputGone, Pool, Worker, WorkerGone, blocks
 from cluster.snapshots import Progress, Snapshots, SnapshotUnreadable
-from cluster.worker import ChunkOrder, WindowOrder
+from cluster.worker import HELD, ChunkOrder, NotHeld, WindowOrder
 from model.fusion import FusionPlan
 from model.handover import step_reference
 from model.messages import Assembly, Opening
 from model.routes import Route, routes
 
 log = logging.getLogger(__name__)
+
+DEATHS = 3
+"""How many workers a window or chunk may kill before its video is given up."""
+
+# When a part that its maker holds is put into the object store: after this share of the time that a window takes.
+_KEEP_SHARE = 0.25
+_KEEP_SECONDS = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,17 +57,35 @@ class Traffic:
     window_steps: int = 0
 
 
+class KillsWorkers(RuntimeError):
+    """A window or chunk that has ended the processes of several workers."""
+
+
 class PartsLost(RuntimeError):
     """Latents that were in the object store of a node that is gone."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Sent:
-    """A part on its way: where it is, its bytes, and the number of the worker that made it."""
+    """A part on its way: its bytes, and the number of the worker that made it. ``ref`` is where it is in the object
+    store, ``None`` as long as only its maker has it; ``kept`` tells whether it has got there; ``again`` makes it anew,
+    while there is what it was made from; ``holder`` is its maker as
+    long as that is to hold it.
+    """
 
-    ref: ray.ObjectRef
     nbytes: int
     worker: int
+    ref: ray.ObjectRef | None
+    kept: ray.ObjectRef | None = None
+    again: Callable[[], Awaitable[tuple[ray.ObjectRef, int]]] | None = None
+    holder: Worker | None = None
+
+    def consumed(self) -> None:
+        """Nobody waits for it any more. It stays as long as what was made of it could be lost."""
+        self.again = None
+        if self.holder is not None:
+            self.holder.held -= 1
+            self.holder = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,11 +149,10 @@ class VideoRun:
 
         def submit(worker: Worker) -> list[ray.ObjectRef]:
             self._opened(worker)
-            decode = worker.handle.decode.options(num_returns=2)
-            return list(decode.remote(order, self._reference, *(part.ref for part in sent)))
+            return list(worker.method("decode", 2).remote(order, self._reference, *(part.ref for part in sent)))
 
         answer = await self._call("decode", chunk, submit, main)
-        self._traffic.between += sum(part.nbytes for part in sent if part.worker != answer.worker)
+        self._traffic.between += sum(part.nbytes for part in sent if part.worker != answer.worker.number)
         return answer.rest[0]
 
     async def _step(self, opening: Opening, step: int, reference: np.ndarray, resume: bool, split: bool) -> np.ndarray:
@@ -182,49 +207,135 @@ class VideoRun:
             resume,
         )
         sent = [self._parts[route.source, window] for route in coming]
-        refs = [part.ref for part in sent]
         main: int | None = self._workers.get(("step", window), first)
         if coming:
             # Windows that move are best placed with whoever had most of their frames.
             main = max(zip(coming, sent, strict=True), key=lambda pair: pair[0].frames)[1].worker
+        if split:
+            answer, hold = await self._halves(order, sent, reference, main), None
+        else:
+            answer, hold = await self._whole(order, sent, reference, main, hold=step + 1 < job.steps)
+        self._traffic.between += sum(part.nbytes for part in sent if part.worker != answer.worker.number)
 
-        def whole(worker: Worker) -> list[ray.ObjectRef]:
+        async def again() -> tuple[ray.ObjectRef, int]:
+            made_again, _ = await self._whole(order, sent, reference, None, hold=False)
+            assert hold is not None
+            return made_again.rest[hold], made_again.worker.number
+
+        refs: list[ray.ObjectRef | None] = list(answer.rest)
+        if hold is not None:
+            refs.insert(hold, None)
+        for (consumer, _), ref, nbytes in zip(going, refs, answer.first.sent, strict=True):
+            part = _Sent(nbytes, answer.worker.number, ref)
+            if ref is None:
+                part.again, part.holder = again, answer.worker
+                answer.worker.held += 1
+                # When the next window is being computed, and neither worker nor coordinator is waited for.
+                pause = min(_KEEP_SHARE * answer.first.seconds, _KEEP_SECONDS)
+                asyncio.get_running_loop().call_later(pause, self._keep_part, part, step, window)
+            made[window, consumer] = part
+        # Nobody else needs what came to this window. What it left can be made again as long as that is kept.
+        for route, part in zip(coming, sent, strict=True):
+            part.consumed()
+            del self._parts[route.source, window]
+        return answer
+
+    async def _whole(
+        self, order: WindowOrder, sent: Sequence[_Sent], reference: ray.ObjectRef, prefer: int | None, hold: bool
+    ) -> tuple[Answer, int | None]:
+        """Both passes by one worker, which may hold the largest part of what it leaves: that is the one for itself."""
+        held: int | None = None
+        # Not the only one, since a single answer would be no list.
+        hold = hold and len(order.outgoing) > 1
+        largest = max(range(len(order.outgoing)), key=lambda index: order.outgoing[index].frames)
+
+        def submit(worker: Worker) -> list[ray.ObjectRef]:
+            nonlocal held
             self._opened(worker)
-            return _answers(worker.handle.step, 1 + len(going)).remote(order, reference, *refs)
+            held = largest if hold and worker.held < HELD else None
+            local, refs = self._inputs(order, sent, worker)
+            asked = dataclasses.replace(order, local=local, hold=held)
+            return worker.method("step", 1 + len(order.outgoing) - (held is not None)).remote(asked, reference, *refs)
+
+        answer = await self._call("step", order.window, submit, prefer, sent)
+        return answer, held
+
+    async def _halves(
+        self, order: WindowOrder, sent: Sequence[_Sent], reference: ray.ObjectRef, prefer: int | None
+    ) -> Answer:
+        """The two passes by two workers, put together by the second."""
 
         def half(conditional: bool) -> Callable[[Worker], list[ray.ObjectRef]]:
             def submit(worker: Worker) -> list[ray.ObjectRef]:
                 self._opened(worker)
-                return _answers(worker.handle.half, 2).remote(order, conditional, reference, *refs)
+                local, refs = self._inputs(order, sent, worker)
+                asked = dataclasses.replace(order, local=local)
+                return worker.method("half", 2).remote(asked, conditional, reference, *refs)
 
             return submit
 
-        if not split:
-            answer = await self._call("step", window, whole, main)
-        else:
-            passes = await asyncio.gather(
-                self._call("unconditional", window, half(False), self._workers.get(("unconditional", window))),
-                self._call("step", window, half(True), main),
-                return_exceptions=True,
-            )
-            for each in passes:
-                if isinstance(each, BaseException):
-                    raise each
-            unconditional, conditional = (each.rest[0] for each in passes if isinstance(each, Answer))
+        other = self._workers.get(("unconditional", order.window))
+        passes = await asyncio.gather(
+            self._call("unconditional", order.window, half(False), other, sent),
+            self._call("step", order.window, half(True), prefer, sent),
+            return_exceptions=True,
+        )
+        for each in passes:
+            if isinstance(each, BaseException):
+                raise each
+        unconditional, conditional = (each.rest[0] for each in passes if isinstance(each, Answer))
 
-            def finish(worker: Worker) -> list[ray.ObjectRef]:
-                self._opened(worker)
-                call = _answers(worker.handle.finish, 1 + len(going))
-                return call.remote(order, unconditional, conditional, reference, *refs)
+        def finish(worker: Worker) -> list[ray.ObjectRef]:
+            self._opened(worker)
+            local, refs = self._inputs(order, sent, worker)
+            asked = dataclasses.replace(order, local=local)
+            call = worker.method("finish", 1 + len(order.outgoing))
+            return call.remote(asked, unconditional, conditional, reference, *refs)
 
-            answer = await self._call("finish", window, finish, self._workers["step", window])
-        self._traffic.between += sum(part.nbytes for part in sent if part.worker != answer.worker)
-        for (consumer, _), ref, nbytes in zip(going, answer.rest, answer.first.sent, strict=True):
-            made[window, consumer] = _Sent(ref, nbytes, answer.worker)
-        # Nobody else needs what came to this window, and the store need not hold two steps of a whole video.
-        for route in coming:
-            del self._parts[route.source, window]
-        return answer
+        return await self._call("finish", order.window, finish, self._workers["step", order.window], sent)
+
+    def _inputs(
+        self, order: WindowOrder, sent: Sequence[_Sent], worker: Worker
+    ) -> tuple[frozenset[int], list[ray.ObjectRef]]:
+        """Which sources' parts the worker holds itself, and where the others are."""
+        local, refs = set(), []
+        for route, part in zip(order.assembly.incoming, sent, strict=True):
+            if part.holder is worker:
+                local.add(route.source)
+                continue
+            if part.ref is None:
+                self._keep_part(part, order.assembly.step - 1, route.source)
+            if part.ref is None:
+                raise InputGone(f"what window {route.source} left")
+            refs.append(part.ref)
+        return frozenset(local), refs
+
+    def _keep_part(self, part: _Sent, step: int, window: int) -> None:
+        """Have the maker of a part put it into the object store, if it is still wanted there."""
+        maker = self._pool.worker(part.worker)
+        if part.ref is None and part.holder is not None and maker is not None:
+            keep = maker.method("keep", 2, concurrency_group="keep")
+            part.kept, part.ref = keep.remote(self._job.name, step, window)
+
+    async def _secure(self, parts: Sequence[_Sent], doubtful: bool) -> None:
+        """Make again what was lost with the worker that held it. Raises ``PartsLost`` when that cannot be."""
+        for part in parts:
+            alive = self._pool.worker(part.worker) is not None
+            if part.ref is None and alive and part.holder is not None and not doubtful:
+                continue
+            if part.ref is not None:
+                if part.kept is None or (alive and not doubtful):
+                    continue
+                try:
+                    await part.kept
+                    continue
+                except RayError:
+                    pass
+            if part.again is None:
+                raise PartsLost("a worker ended before they were in the object store")
+            log.warning("%s: latents were lost with worker %d: making them again", self._job.name, part.worker)
+            part.ref, part.worker = await part.again()
+            part.kept = part.again = part.holder = None
 
     async def _call(
         self,
@@ -232,17 +343,34 @@ class VideoRun:
         number: int,
         submit: Callable[[Worker], list[ray.ObjectRef]],
         prefer: int | None = None,
+        inputs: Sequence[_Sent] = (),
     ) -> Answer:
-        try:
-            answer = await self._pool.run(self._job.name, kind, number, submit, prefer)
-        except ObjectLostError as error:
-            raise PartsLost(str(error).splitlines()[0]) from error
-        except RayTaskError as error:
-            if isinstance(error.cause, ObjectLostError):
-                raise PartsLost(str(error.cause).splitlines()[0]) from error
-            raise error.cause from error
-        self._workers[kind, number] = answer.worker
-        return answer
+        """Have something done, again if its worker is lost, with its inputs made again if they are."""
+        deaths, doubtful = 0, False
+        while True:
+            await self._secure(inputs, doubtful)
+            try:
+                answer = await self._pool.run(self._job.name, kind, number, submit, prefer)
+            except WorkerGone as gone:
+                deaths += gone.guilty
+                if deaths >= DEATHS:
+                    raise KillsWorkers(
+                        f"{kind} {number} ended its worker's process {deaths} times: out of memory, or a crash in it"
+                    ) from gone
+                prefer = None
+            except InputGone:
+                doubtful = True
+            except ObjectLostError as error:
+                raise PartsLost(str(error).splitlines()[0]) from error
+            except RayTaskError as error:
+                if isinstance(error.cause, ObjectLostError):
+                    raise PartsLost(str(error.cause).splitlines()[0]) from error
+                if not isinstance(error.cause, NotHeld):
+                    raise error.cause from error
+                doubtful = True
+            else:
+                self._workers[kind, number] = answer.worker.number
+                return answer
 
     def _open(self, worker: Worker) -> list[ray.ObjectRef]:
         worker.opened.add(self._job.name)
@@ -297,8 +425,3 @@ class VideoRun:
             self._job.snapshots.write_progress(progress)
         except Exception as error:  # every store has exceptions of its own
             log.warning("%s: no snapshot of step %d (%s); going on", self._job.name, progress.step, error)
-
-
-def _answers(method: ray.actor.ActorMethod, number: int) -> ray.actor.ActorMethod:
-    # With a single answer Ray returns no list; every step has at least one part to hand over.
-    return method.options(num_returns=number)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from model.messages import Assembly, Chunk, Opening, Part
 from model.routes import Route
 
 log = logging.getLogger(__name__)
+
+HELD = 4
+"""Parts that a worker holds at most for the next step, besides the object store."""
 
 
 class Engine(Protocol):
@@ -68,7 +72,8 @@ class Content(Protocol):
 @dataclass(frozen=True)
 class WindowOrder:
     """One window of one step. ``weight`` is that of frame 0 in it; ``save`` asks for a snapshot of the latents before
-    the step, ``resume`` for going on from one.
+    the step, ``resume`` for going on from one. Incoming parts of the windows in ``local`` are held by the worker
+    itself; the outgoing part number ``hold`` it is to hold, until it is asked to ``keep`` it or to go on with it.
     """
 
     video: str
@@ -78,6 +83,8 @@ class WindowOrder:
     weight: float
     save: bool = False
     resume: bool = False
+    local: frozenset[int] = frozenset()
+    hold: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,10 @@ class WindowReport:
     saved: bool
 
 
+class NotHeld(RuntimeError):
+    """A part that the worker was to hold and does not have any more."""
+
+
 class SegmentWorker:
     """Ray calls one method at a time. ``load`` is a pickled function without arguments that makes the engine."""
 
@@ -111,6 +122,7 @@ class SegmentWorker:
         self._snapshots: dict[str, Snapshots | None] = {}
         self._refused: dict[str, Exception] = {}
         self._writer = ThreadPoolExecutor(1)
+        self._held: OrderedDict[tuple[str, int, int], Part] = OrderedDict()
 
     def load(self) -> tuple[str, int]:
         """Load the networks; which node and process this is. Raises what loading raises."""
@@ -131,10 +143,12 @@ class SegmentWorker:
         """Forget a video."""
         self._snapshots.pop(video, None)
         self._refused.pop(video, None)
+        for key in [key for key in self._held if key[0] == video]:
+            del self._held[key]
         self._ready.close(video)
 
     def step(self, order: WindowOrder, reference: np.ndarray, *parts: Part) -> tuple[WindowReport | Part, ...]:
-        """Both passes over a window; a report, and a part for every outgoing route."""
+        """Both passes over a window; a report, and a part for every outgoing route but the one that is held."""
         start = time.monotonic()
         latents, saving = self._latents(order, reference, parts)
         prediction = self._guarded(lambda: self._ready.predict(order.video, order.assembly, latents))
@@ -161,6 +175,16 @@ class SegmentWorker:
         prediction = self._ready.guide(order.video, order.assembly, unconditional, conditional)
         return self._answer(order, latents, prediction, saving, start)
 
+    def keep(self, video: str, step: int, window: int) -> tuple[None, Part]:
+        """Hand over a part that is held, while the next window is being computed: it goes to the object store.
+
+        Raises ``NotHeld``.
+        """
+        try:
+            return None, self._held[video, step, window]
+        except KeyError:
+            raise NotHeld(f"{video}: what window {window} left after step {step}") from None
+
     def decode(self, order: ChunkOrder, reference: np.ndarray, *parts: Part) -> tuple[None, Chunk]:
         """Nothing that the coordinator would have to look at, and the frames of a chunk."""
         self._check(order.video)
@@ -184,11 +208,21 @@ class SegmentWorker:
         if order.resume:
             assert snapshots is not None
             return engine.restored(order.video, snapshots.read_window(step, order.window)), None
-        latents = engine.assemble(order.video, order.assembly, parts, reference)
+        latents = engine.assemble(order.video, order.assembly, self._incoming(order, parts), reference)
         if not (order.save and save and snapshots):
             return latents, None
         # Beside the network, which takes longer than any store.
         return latents, self._writer.submit(snapshots.write_window, step, order.window, engine.saved(latents))
+
+    def _incoming(self, order: WindowOrder, parts: Sequence[Part]) -> list[Part]:
+        sent, found = iter(parts), []
+        for route in order.assembly.incoming:
+            if route.source in order.local:
+                _, part = self.keep(order.video, order.assembly.step - 1, route.source)
+                found.append(part)
+            else:
+                found.append(next(sent))
+        return found
 
     def _answer(
         self, order: WindowOrder, latents: Any, prediction: Any, saving: Future[None] | None, start: float
@@ -203,6 +237,11 @@ class SegmentWorker:
             if error is not None:
                 log.warning("%s: no snapshot of step %d (%s); going on", order.video, order.assembly.step, error)
         report = WindowReport(share, time.monotonic() - start, tuple(part.nbytes for part in parts), saved)
+        if order.hold is not None:
+            self._held[order.video, order.assembly.step, order.window] = parts.pop(order.hold)
+            # Long enough for those that are still wanted: the coordinator asks a worker to hold HELD at most.
+            while len(self._held) > 3 * HELD:
+                self._held.popitem(last=False)
         return report, *parts
 
     @staticmethod

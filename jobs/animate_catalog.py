@@ -47,9 +47,7 @@ class Options:
     checkpoint: str | None = _option(None, "MimicMotion checkpoint, .pth or .safetensors", "URI")
     pose_estimator: Literal["holistic", "dwpose"] = _option("holistic", "pose backend")
     pose_weights: str | None = _option(None, "folder of the pose backend's weights (holistic fetches its own)", "URI")
-    workers: int | None = _option(
-        None, "segment workers (default: one for each GPU, or for two cores)"
-    )
+    workers: int | None = _option(None, "segment workers (default: one for each GPU, or for two cores)")
     workers_per_gpu: int = _option(1, "segment workers that share a GPU")
     threads: int = _option(1, "threads of a segment worker on a CPU; other numbers give other last bits")
     snapshot_every: int = _option(5, "steps between two snapshots, which a killed run goes on from")

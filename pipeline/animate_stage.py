@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from cluster.client import animate
-from cluster.pool import KillsWorkers, WorkersUnusable
+from cluster.pool import WorkersUnusable
 from cluster.snapshots import Snapshots
+from cluster.video_run import KillsWorkers
 from model.artifacts import sha256
 from model.images import read_image
 from model.scene import Scene, compose

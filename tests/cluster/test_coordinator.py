@@ -1,0 +1,117 @@
+"""Videos over several workers, nothing going wrong: the bits of one loop, whoever did what."""
+
+import functools
+
+import numpy as np
+import pytest
+import ray
+import torch
+
+from cluster.client import animate
+from model.animator import Animator
+from model.embedded_config import SETTINGS
+from model.keypoints import PoseSequence
+from model.scene import compose
+from model.segments import SegmentEngine
+from tests.cluster import toy
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+@pytest.fixture(scope="module")
+def pools(local_ray):
+    """Coordinators by their number of workers, made when first asked for."""
+    made = {}
+
+    def pool(workers: int):
+        if workers not in made:
+            made[workers] = toy.coordinator(workers, toy.loader(seconds=0.02), cpus=0.01)
+            toy.wait_for_workers(made[workers], workers)
+        return made[workers]
+
+    yield pool
+    for handle in made.values():
+        ray.kill(handle)
+
+
+@pytest.mark.parametrize("fusion", ["progressive", "released", "shifted"])
+@pytest.mark.parametrize("workers", [1, 2, 3, 7])
+def test_latents_are_the_bits_of_one_loop_for_any_number_of_workers(pools, workers, fusion):
+    wanted = toy.job(60, fusion=fusion)
+    handle = pools(workers)
+    toy.start(handle, wanted)
+    toy.follow(handle, wanted)
+    np.testing.assert_array_equal(toy.fetch(handle, wanted), toy.in_one_loop(wanted))
+
+
+def test_where_workers_abound_the_two_passes_are_made_by_two(pools):
+    wanted = toy.job(25, guided=True)
+    handle = pools(7)
+    before = ray.get(handle.figures.remote())["calls"]
+    toy.start(handle, wanted)
+    toy.follow(handle, wanted)
+    found = toy.fetch(handle, wanted)
+    np.testing.assert_allclose(found, toy.in_one_loop(wanted), rtol=1e-5, atol=1e-5)
+    windows = sum(len(plan.windows) for plan in wanted.plans)
+    # Two passes and one to put them together; one more to open the video.
+    assert ray.get(handle.figures.remote())["calls"] - before == 3 * windows + 1 + len(wanted.spans)
+
+
+def test_videos_share_the_pool_and_a_long_one_does_not_starve_a_short_one(pools):
+    handle = pools(2)
+    long, short = toy.job(400, "long"), toy.job(12, "short")
+    toy.start(handle, long)
+    toy.start(handle, short)
+    toy.follow(handle, short)
+    # The long one has 50 windows a step; in turns, the short one's six windows wait for a dozen calls or so.
+    assert ray.get(handle.steps_done.remote("long", -1)) <= 1
+    np.testing.assert_array_equal(toy.fetch(handle, short), toy.in_one_loop(short))
+    toy.follow(handle, long)
+    np.testing.assert_array_equal(toy.fetch(handle, long), toy.in_one_loop(long))
+
+
+def test_what_goes_through_the_coordinator_does_not_grow_with_the_windows_length(pools):
+    handle, used = pools(2), []
+    frame = 4 * toy.SHAPE[1] * toy.SHAPE[2] * 4
+    for frames in (60, 60):
+        wanted = toy.job(frames)
+        before = ray.get(handle.figures.remote())
+        toy.start(handle, wanted)
+        toy.follow(handle, wanted)
+        after = ray.get(handle.figures.remote())
+        toy.fetch(handle, wanted)
+        used.append(after["coordinator_bytes"] - before["coordinator_bytes"])
+        windows = len(wanted.plans[0].windows)
+        # Frame 0 once to all, and a share of it from every window.
+        assert used[-1] == toy.STEPS * (1 + windows) * frame
+        # 4 frames each way over each border that lies between the two workers; nothing else in later steps.
+        assert after["between_bytes"] - before["between_bytes"] <= toy.STEPS * 2 * 4 * (windows - 1) * frame
+
+
+def test_the_real_network_gives_the_frames_of_the_plain_loop(local_ray):
+    rng = np.random.default_rng(0)
+    settings = SETTINGS.replace(resolution="64x64", window=8, overlap=2, steps=2, decode_chunk=6)
+
+    def someone(frames: int) -> PoseSequence:
+        empty = PoseSequence.empty(frames, 64, 64)
+        points = rng.uniform(8, 56, empty.keypoints.shape).astype(np.float32)
+        scores = rng.uniform(0.2, 1, empty.scores.shape).astype(np.float32)
+        return PoseSequence(points, scores, empty.boxes, empty.box_scores, empty.people, 64, 64)
+
+    picture = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    handle = toy.coordinator(2, functools.partial(SegmentEngine.load, 1, model="embedded"), cpus=0.01)
+    try:
+        for changed in ({}, {"style": "released", "fusion": "released"}, {"guidance": "1", "fusion": "shifted"}):
+            wanted = settings.replace(**changed)
+            scene = compose(picture, someone(1), someone(20), wanted)
+            events = []
+            found = list(
+                animate(handle, "video", scene, wanted, progress=lambda *event, seen=events: seen.append(event))
+            )
+            torch.set_num_threads(1)
+            expected = list(Animator.load().animate(scene, wanted))
+            np.testing.assert_array_equal(np.stack(found), np.stack(expected))
+            assert ("step", 2, 2) in events
+            assert events[-1] == ("frame", 20, 20)
+    finally:
+        ray.kill(handle)
