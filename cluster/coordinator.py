@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class WorkerDemand:
 
 def create(load: Callable[[], Engine], demand: WorkerDemand) -> Any:
     """A coordinator on this node, whose loss is the job's anyway. ``load`` is called in every worker."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     remote = ray.remote(Coordinator).options(
         num_cpus=0, max_restarts=-1, max_concurrency=_CONCURRENCY, scheduling_strategy=here
     )
@@ -112,6 +113,7 @@ class Coordinator:
         """Who is at work, and what has been done: calls, seconds that workers and this process computed, bytes."""
         self._begin()
         return {
+            "pid": os.getpid(),
             "workers": self._pool.pids,
             "calls": self._pool.calls,
             "busy_seconds": self._pool.busy_seconds,

@@ -58,6 +58,7 @@ class Worker:
     opened: set[str] = field(default_factory=set)
     warned: bool = False
     held: int = 0
+    ended_by: Call | None = None
     methods: dict[tuple[str, int], Any] = field(default_factory=dict)
 
     def method(self, name: str, answers: int, **options: Any) -> Any:
@@ -139,9 +140,9 @@ class Pool:
         except RayActorError as error:
             if error.actor_id is not None and error.actor_id != worker.handle._actor_id.hex():
                 raise InputGone(_reason(error)) from error
-            guilty = bool(worker.calls) and worker.calls[0] is call
-            node_lost = self._lose(worker, error, call if guilty else None)
-            raise WorkerGone(guilty and not node_lost) from error
+            if worker.number in self._ready:
+                self._lose(worker, error)
+            raise WorkerGone(worker.ended_by is call) from error
         finally:
             self._done(worker, call)
         self._durations[video, kind].append(time.monotonic() - call.started)
@@ -250,11 +251,13 @@ class Pool:
         log.info("worker %d is ready (process %d)", worker.number, worker.pid)
         self._plan()
 
-    def _lose(self, worker: Worker, error: Exception, call: Call | None) -> bool:
-        """Replace a worker; whether its whole node is gone."""
-        node_lost = "node" in str(error) and not _alive(worker.node)
-        if self._ready.pop(worker.number, None) is None:
-            return node_lost
+    def _lose(self, worker: Worker, error: RayActorError) -> None:
+        """Take a worker out, and have another started."""
+        del self._ready[worker.number]
+        node_lost = not _alive(worker.node)
+        # What waited behind it has done nothing, nor has anything when the whole node is gone.
+        doing = worker.calls[0] if worker.calls else None
+        worker.ended_by = None if node_lost else doing
         if isinstance(error, ActorUnavailableError):
             # It may come back, and would then do work that others have done meanwhile.
             ray.kill(worker.handle)
@@ -265,11 +268,10 @@ class Pool:
             worker.number,
             worker.pid,
             " with its node" if node_lost else "",
-            f" at {call.what} of {call.video}" if call else "",
+            f" at {doing.what} of {doing.video}" if doing else "",
             f" in {pause:.0f} s, since they do not live long" if pause and lived < _FLAPPING_SECONDS else "",
         )
         self._spawn(pause)
-        return node_lost
 
     def _pause(self) -> float:
         """Seconds before another worker is started: none, unless many were lost just now."""
