@@ -314,15 +314,15 @@ def test_a_row_whose_worker_dies_is_tried_once_more_and_then_quarantined(inputs,
 def test_killed_half_way_and_run_again_nothing_is_lost_or_made_twice(inputs, tmp_path):
     rows = [{"id": f"row-{i}", "reference": "one.png", "driving": "dance.mp4", "seed": i} for i in range(4)]
     catalog, output = write_catalog(inputs / "catalog.csv", rows), tmp_path / "out"
+    long = ("--steps", "20", "--snapshot-every", "2")
     command = [
-        sys.executable, "jobs/animate_catalog.py", "--catalog", str(catalog), "--output", str(output), *SMALL,
-        "--steps", "20",
+        sys.executable, "jobs/animate_catalog.py", "--catalog", str(catalog), "--output", str(output), *SMALL, *long,
     ]  # fmt: skip
     # A Ray of its own, whatever cluster runs on this machine.
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local"}
     job = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list(output.glob("records/*.json")):
+    while not (list(output.glob("records/*.json")) and list(output.glob("state/*/*/progress.safetensors"))):
         assert job.poll() is None, "the job ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -330,10 +330,11 @@ def test_killed_half_way_and_run_again_nothing_is_lost_or_made_twice(inputs, tmp
     job.wait()
     finished = {path.stem: path.stat().st_mtime_ns for path in output.glob("records/*.json")}
     assert 1 <= len(finished) < 4
+    begun = sorted(path.parts[-3] for path in output.glob("state/*/*/progress.safetensors"))[-1]
     assert not (output / "manifest.parquet").exists()
 
     time.sleep(1)  # Ray's own processes notice that their driver is gone
-    assert animate(catalog, output, "--steps", "20") == OK
+    assert animate(catalog, output, *long) == OK
     assert made(output) == [f"row-{i}" for i in range(4)]
     assert {name: (output / "records" / f"{name}.json").stat().st_mtime_ns for name in finished} == finished
     names = sorted(contents(output))
@@ -344,6 +345,11 @@ def test_killed_half_way_and_run_again_nothing_is_lost_or_made_twice(inputs, tmp
     )
     for i in range(4):
         assert probe_video(output / "videos" / f"row-{i}.mp4").frames == 5
+    # What went on from a snapshot is what an undisturbed run makes.
+    alone = write_catalog(inputs / "alone.csv", [row for row in rows if row["id"] == begun])
+    assert animate(alone, tmp_path / "undisturbed", *long) == OK
+    video = f"videos/{begun}.mp4"
+    assert (output / video).read_bytes() == (tmp_path / "undisturbed" / video).read_bytes()
 
 
 def test_two_runs_at_once_on_one_output_the_second_is_refused(inputs, tmp_path, capsys):

@@ -1,8 +1,21 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
-from model.fusion import FUSIONS, Fuser, FusionPlan, mean, none, progressive, released, triangle
+from model.fusion import (
+    FUSIONS,
+    Fuser,
+    FusionPlan,
+    mean,
+    none,
+    progressive,
+    released,
+    shifted,
+    step_plans,
+    triangle,
+)
 
 EVERY = pytest.mark.parametrize("name", FUSIONS)
 
@@ -39,6 +52,64 @@ def test_weights_of_every_frame_sum_to_one_at_every_length(name, window, overlap
         np.testing.assert_allclose(total(plan), 1, rtol=0, atol=1e-12, err_msg=f"{frames} frames")
         assert max(len(members) for members in plan.windows) <= window
         assert min(weights.min() for weights in plan.weights) >= 0
+
+
+def reach(plan: FusionPlan) -> list[tuple[int, int]]:
+    """First and last driving frame of every window."""
+    for members in plan.windows:
+        assert members[0] == 0
+        assert list(members[1:]) == list(range(members[1], members[-1] + 1))
+    return [(members[1], members[-1]) for members in plan.windows]
+
+
+@EVERY
+def test_windows_follow_each_other_and_the_last_ends_the_video_at_every_length(name):
+    for frames in range(2, 401):
+        for overlap in (0, 4, 6):
+            found = reach(FUSIONS[name](frames, 16, overlap))
+            assert (found[0][0], found[-1][1]) == (1, frames - 1)
+            assert found == sorted(found)
+            assert all(later[0] <= earlier[1] + 1 for earlier, later in itertools.pairwise(found))
+            assert all(later[1] > earlier[1] for earlier, later in itertools.pairwise(found))
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 7, 24])
+def test_shifted_windows_cover_every_length_evenly_and_are_never_short(step):
+    for frames in range(1, 401):
+        plan = shifted(frames, 16, 4, step)
+        np.testing.assert_allclose(total(plan), 1, rtol=0, atol=1e-12)
+        assert max(len(members) for members in plan.windows) <= 16
+        if frames <= 16:
+            assert plan.windows == (tuple(range(frames)),)
+            continue
+        found = reach(plan)
+        assert (found[0][0], found[-1][1]) == (1, frames - 1)
+        assert min(last - first + 1 for first, last in found) >= 8
+        assert all(later[0] <= earlier[1] - 3 for earlier, later in itertools.pairwise(found))
+        # All but those at the ends stand at the regular distance.
+        assert {second[0] - first[0] for first, second in itertools.pairwise(found[1:-1])} <= {11}
+
+
+def test_shifted_windows_move_by_their_part_of_the_stride_and_no_border_stays():
+    starts = [reach(shifted(200, 16, 4, step))[1][0] for step in range(11)]
+    assert [(start - 1) % 11 for start in starts] == [round(0.38 * 11 * step) % 11 for step in range(11)]
+    assert all(earlier != later for earlier, later in itertools.pairwise(starts))
+
+
+def test_a_shifted_window_weighs_its_driving_frames_by_a_triangle():
+    plan = shifted(30, 10, 3, 1)
+    sums = np.zeros(30)
+    for members in plan.windows:
+        sums[list(members[1:])] += triangle(len(members) - 1)
+    for members, weights in zip(plan.windows, plan.weights, strict=True):
+        np.testing.assert_allclose(weights[1:], triangle(len(members) - 1) / sums[list(members[1:])], rtol=1e-12)
+        assert weights[0] == pytest.approx(1 / len(plan.windows))
+
+
+def test_windows_that_stay_are_the_same_plan_at_every_step_and_shifted_ones_are_not():
+    still, moving = (step_plans(name, 60, 16, 4, 3) for name in ("progressive", "shifted"))
+    assert still[0] is still[1] is still[2]
+    assert len({plan.windows for plan in moving}) == 3
 
 
 @EVERY
