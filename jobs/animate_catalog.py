@@ -7,15 +7,14 @@ Exit code 0: every row is made. 3: finished, some rows are in the quarantine. 2:
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jobs.arguments import add_options, given
+from jobs.arguments import add_options, command_line, given
+from jobs.exit_codes import OK, SOME_QUARANTINED, WRONG_REQUEST, exit_code
 from model.artifacts import absolute
 from model.embedded_config import EMBEDDED
 from model.embedded_config import SETTINGS as EMBEDDED_SETTINGS
@@ -28,7 +27,7 @@ from pipeline.report import table
 from pipeline.storage import Storage
 from pipeline.tasks import ModelChoice
 
-OK, WRONG_REQUEST, SOME_QUARANTINED = 0, 2, 3
+__all__ = ["OK", "SOME_QUARANTINED", "WRONG_REQUEST", "main"]
 
 
 def _option(default: Any, meaning: str, metavar: str | None = None) -> Any:
@@ -56,9 +55,7 @@ class Options:
 
 def parse(arguments: Sequence[str] | None) -> tuple[Request, bool]:
     """The request, and whether it is a dry run. Raises ``ValueError`` for settings that cannot be."""
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").strip(), formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_line(__doc__)
     add_options(parser, "job", Options)
     add_options(parser, "video (a row's column of that name comes first: fps, person)", VideoSettings)
     add_options(parser, "animation (likewise: seed, steps, guidance, resolution, fusion)", AnimationSettings)
@@ -97,18 +94,17 @@ def _numbers(record: dict[str, Any]) -> tuple[object, ...]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    try:
+
+    def work() -> int:
         request, dry_run = parse(arguments)
         if dry_run:
             print(describe(plan(request, Storage(request.output)), request))
             return OK
         outcome = run(request)
-    except (OSError, RuntimeError, ValueError) as error:  # what names a file, a row or a setting is one of these
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_REQUEST
-    print(summary(outcome, request.output))
-    return SOME_QUARANTINED if outcome.failed else OK
+        print(summary(outcome, request.output))
+        return SOME_QUARANTINED if outcome.failed else OK
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

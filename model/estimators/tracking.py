@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -144,5 +144,10 @@ def count_people(frames: Sequence[list[PersonPose]]) -> int:
     for people in frames:
         for pose in people:
             in_view[pose.person_id] += 1
-    least = min(BLIP_FRAMES, BLIP_SHARE * len(frames))
-    return sum(count >= least for count in in_view.values())
+    return len(lasting_people(in_view, len(frames)))
+
+
+def lasting_people(in_view: Mapping[int, int], frames: int) -> set[int]:
+    """Those of the people, id to number of frames with them, who are in a video of so many ``frames`` for no blip."""
+    least = min(BLIP_FRAMES, BLIP_SHARE * frames)
+    return {person for person, count in in_view.items() if count >= least}
