@@ -57,7 +57,7 @@ def select_clips(tables: str, output: str, settings: ClipSettings) -> Selection:
     in ``Selection.failed`` and have no rows.
     """
     videos_in: Counter[str] = Counter(row["table"] for row in read_summaries(tables, ["table"]))
-    selection, tally = Selection(), Tally(videos_in.total(), "videos")
+    selection, tally = Selection(), Tally("videos", videos_in.total())
     with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder:
         part = Path(folder) / "clips.parquet"
         with clip_writer(part, settings) as writer, shown(tally.line):

@@ -51,16 +51,20 @@ def time_left(elapsed: float, share: float) -> str | None:
 
 
 class Tally:
-    """Counts things done out of ``total``, for one process."""
+    """How many things are done, for work in one process."""
 
-    def __init__(self, total: int, things: str) -> None:
-        self._total, self._things = total, things
+    def __init__(self, things: str, total: int = 0) -> None:
+        self._things, self._total = things, total
         self._done = 0
         self._start = time.monotonic()
 
-    def count(self, done: int = 1) -> None:
-        """So many more are done."""
-        self._done += done
+    def count(self) -> None:
+        """One more is done."""
+        self._done += 1
+
+    def reach(self, done: int, total: int) -> None:
+        """So many are done now, of so many."""
+        self._done, self._total = done, total
 
     def line(self) -> str:
         """One line for people."""
