@@ -13,7 +13,8 @@ from pipeline.overlay import draw_overlay
 
 CELL_HEIGHT = 400
 
-_WIDTH = 1720  # at most: four columns of a square video, six of a portrait one
+_COLUMNS = 6
+_WIDTH = 1720
 _GAP, _LINE, _LEGEND = 8, 20, 190
 _PAPER, _INK, _FAINT = (18, 18, 18), (235, 235, 235), (165, 165, 165)
 _WRISTS = {"L": 9, "R": 10}
@@ -38,7 +39,7 @@ def contact_sheet(frames: Sequence[SheetFrame], size: tuple[int, int], heading: 
     """
     cells = [_cell(frame, size) for frame in frames]
     cell_width, cell_height = cells[0].size if cells else (0, 0)
-    columns = max(1, min(len(cells), (_WIDTH - _GAP) // (cell_width + _GAP)))
+    columns = max(1, min(_COLUMNS, len(cells), (_WIDTH - _GAP) // (cell_width + _GAP)))
     rows = -(-len(cells) // columns)
     legend = _legend()
     width = max(columns * (cell_width + _GAP) + _GAP, legend.width + 2 * _GAP)

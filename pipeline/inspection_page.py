@@ -25,9 +25,11 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 svg { background: #8881; border-radius: 4px; } svg text { font: 11px system-ui, sans-serif; fill: currentColor; }
 .bar { fill: #2f7dd1; } .unsure { fill: #d98a2b; } .limit { stroke: currentColor; stroke-dasharray: 3 3; }
 figure { margin: 1rem 0; } figure img { max-width: 100%; display: block; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.scroll { overflow-x: auto; }
+table { font-size: .85rem; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; text-align: left; border-bottom: 1px solid #8884; vertical-align: top; }
-td.number, th.number { text-align: right; } td.long { max-width: 34rem; overflow-wrap: anywhere; }
+td.number, th.number { text-align: right; }
+td.long { min-width: 14rem; max-width: 34rem; overflow-wrap: anywhere; }
 th button { all: unset; cursor: pointer; font-weight: 600; } th button:focus-visible { outline: 2px solid; }
 th[aria-sort=ascending] button::after { content: " \\2191"; }
 th[aria-sort=descending] button::after { content: " \\2193"; }
