@@ -45,15 +45,20 @@ def find_tables(uri: str) -> PoseSource:
     Raises ``PoseTableError`` when there is no pose table.
     """
     filesystem, path = open_filesystem(uri)
-    if filesystem.isfile(path):
-        folder, _, name = uri.rpartition("/")
-        return PoseSource(folder, (name,), False)
-    if filesystem.isfile(join(path, video_summaries.NAME)):
-        return PoseSource(uri, tuple(sorted({row["table"] for row in read_summaries(uri, ["table"])})), True)
-    for prefix in ("poses/", ""):
-        found = sorted(name.rpartition("/")[2] for name in filesystem.glob(join(path, f"{prefix}*.parquet")))
-        if found:
-            return PoseSource(uri, tuple(prefix + name for name in found), False)
+    try:
+        if filesystem.isfile(path):
+            folder, _, name = uri.rpartition("/")
+            return PoseSource(folder, (name,), False)
+        if filesystem.isfile(join(path, video_summaries.NAME)):
+            return PoseSource(uri, tuple(sorted({row["table"] for row in read_summaries(uri, ["table"])})), True)
+        for prefix in ("poses/", ""):
+            found = sorted(name.rpartition("/")[2] for name in filesystem.glob(join(path, f"{prefix}*.parquet")))
+            if found:
+                return PoseSource(uri, tuple(prefix + name for name in found), False)
+    except PoseTableError:
+        raise
+    except Exception as error:  # every store has exceptions of its own
+        raise PoseTableError(f"{uri}: cannot be listed ({type(error).__name__}: {error})") from error
     raise PoseTableError(f"{uri}: no pose table, and no folder with any")
 
 

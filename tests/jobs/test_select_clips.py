@@ -5,13 +5,10 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import boto3
 import pyarrow.parquet as pq
-import pytest
 
 from jobs.exit_codes import OK, SOME_QUARANTINED, WRONG_REQUEST
 from jobs.select_clips import main
-from tests.jobs.test_places import s3  # noqa: F401 - a fixture
 from tests.pipeline.pose_output import video, walking, write_output
 
 
@@ -60,23 +57,18 @@ def test_a_wrong_request_is_one_line(tmp_path, capsys):
 def test_what_could_not_be_used_is_told(tmp_path, capsys):
     write_output(tmp_path, {"1.parquet": [video(name, walking(20)) for name in "ab"]}, cuts={"b": [50]})
     assert main([str(tmp_path)]) == SOME_QUARANTINED
-    assert "could not be used: s3://videos/b.mp4: cuts at [50]" in capsys.readouterr().out
+    assert "could not be used: /nowhere/b.mp4: cuts at [50]" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("s3")
-def test_tables_and_clips_in_s3(s3, tmp_path, monkeypatch):  # noqa: F811
-    for name, value in s3.items():
-        monkeypatch.setenv(name, value)
+def test_tables_and_clips_in_s3(bucket, tmp_path):
     write_output(tmp_path, {"1.parquet": [video("a", walking(100))], "2.parquet": [video("b", walking(90))]})
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="data")
     for path in tmp_path.rglob("*.parquet"):
-        client.upload_file(str(path), "data", f"out/{path.relative_to(tmp_path)}")
+        bucket.upload_file(str(path), "data", f"out/{path.relative_to(tmp_path)}")
     assert main(["s3://data/out"]) == OK
-    remote = client.get_object(Bucket="data", Key="out/clips.parquet")["Body"].read()
+    remote = bucket.get_object(Bucket="data", Key="out/clips.parquet")["Body"].read()
     assert main([str(tmp_path)]) == OK
     assert pq.read_table(io.BytesIO(remote)).equals(pq.read_table(tmp_path / "clips.parquet"))
-    keys = {entry["Key"] for entry in client.list_objects_v2(Bucket="data")["Contents"]}
+    keys = {entry["Key"] for entry in bucket.list_objects_v2(Bucket="data")["Contents"]}
     assert keys == {f"out/{name}" for name in ("clips.parquet", "videos.parquet", "poses/1.parquet", "poses/2.parquet")}
 
 

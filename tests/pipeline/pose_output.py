@@ -56,7 +56,7 @@ def walking(frames: int, person_id: int = 0, step: float = 4.0, score: float = 0
 
 def video(video_id: str, people: Sequence[list[PersonPose]], fps: float = 10.0, uri: str | None = None) -> VideoPoses:
     times = [frame / fps for frame in range(len(people))]
-    return VideoPoses(video_id, uri or f"s3://videos/{video_id}.mp4", fps, 640, 480, times, list(people))
+    return VideoPoses(video_id, uri or f"/nowhere/{video_id}.mp4", fps, 640, 480, times, list(people))
 
 
 def write_output(

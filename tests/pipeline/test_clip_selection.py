@@ -57,7 +57,7 @@ def test_a_clip_says_where_it_is_who_is_in_it_and_how_well_they_are_seen(tmp_pat
     assert (second["start"], second["frames"], second["length"], second["fps"]) == (16, 16, 16, 10.0)
     assert second["start_s"] == pytest.approx(2.1)
     assert second["person_id"] == 3
-    assert second["uri"] == "s3://videos/a.mp4"
+    assert second["uri"] == "/nowhere/a.mp4"
     assert (first["reliable_left_hand"], first["reliable_right_hand"]) == (0.5, 1.0)
     assert second["reliable_left_hand"] == 1.0
     assert second["confidence_body"] == pytest.approx(0.9)
@@ -88,7 +88,7 @@ def test_a_video_that_cannot_be_used_is_named_and_the_others_are_done(tmp_path):
     write_output(tmp_path, {"1.parquet": [*good, video("b", twice)]}, cuts={"c": [99]})
     selection, rows = select(tmp_path)
     assert {row["video_id"] for row in rows} == {"a"}
-    assert [name for name, _ in selection.failed] == ["s3://videos/b.mp4", "s3://videos/c.mp4"]
+    assert [name for name, _ in selection.failed] == ["/nowhere/b.mp4", "/nowhere/c.mp4"]
     assert "person 0 twice" in selection.failed[0][1]
     assert "cuts at [99]" in selection.failed[1][1]
 
