@@ -48,8 +48,8 @@ SCHEMA = pa.schema(
 COLUMNS = ("video_id", "uri", "fps", "frames", "cuts", "pts_s")
 """What must be known of a video besides its poses."""
 
-# A row takes some 150 bytes.
-_ROWS_A_GROUP = 100_000
+# Rows wait in small tables, some 700 bytes each.
+_ROWS_A_GROUP = 25_000
 
 
 def clip_rows(video: dict[str, Any], measures: Measures, settings: ClipSettings) -> Iterator[dict[str, Any]]:
@@ -105,16 +105,20 @@ class ClipWriter:
         schema = SCHEMA.with_metadata({b"mimicmotion": json.dumps(about).encode()})
         self._writer = pq.ParquetWriter(path, schema, compression="zstd")
         self._schema = schema
-        self._rows: list[dict[str, Any]] = []
+        self._waiting: list[pa.Table] = []
+        self._rows_waiting = 0
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        self._rows += rows
-        if len(self._rows) >= _ROWS_A_GROUP:
+        # As columns at once: dictionaries of so many rows would take a hundred megabytes.
+        self._waiting.append(pa.Table.from_pylist(rows, self._schema))
+        self._rows_waiting += len(rows)
+        if self._rows_waiting >= _ROWS_A_GROUP:
             self._flush()
 
     def _flush(self) -> None:
-        self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
-        self._rows.clear()
+        self._writer.write_table(pa.concat_tables([self._schema.empty_table(), *self._waiting]))
+        self._waiting.clear()
+        self._rows_waiting = 0
 
     def close(self) -> None:
         """Finish the file; one without any row has its columns too."""
