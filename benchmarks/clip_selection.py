@@ -24,7 +24,7 @@ from model.artifacts import join
 from model.keypoints import NUM_KEYPOINTS
 from pipeline.clip_selection import select_clips
 from pipeline.clips import ClipSettings
-from pipeline.pose_files import open_pose_file
+from pipeline.pose_reader import open_pose_file
 from pipeline.pose_table import SCHEMA
 from pipeline.report import table
 from pipeline.video_summaries import NAME, read_summaries

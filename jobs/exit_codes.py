@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable
 
-OK, WRONG_REQUEST, SOME_QUARANTINED = 0, 2, 3
+from jobs.arguments import WRONG_REQUEST
 
 
 def exit_code(work: Callable[[], int]) -> int:

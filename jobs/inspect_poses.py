@@ -12,17 +12,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from jobs.arguments import add_options, command_line, given
-from jobs.exit_codes import OK, SOME_QUARANTINED, exit_code
+from jobs.arguments import OK, SOME_QUARANTINED, add_options, command_line, given, option
+from jobs.exit_codes import exit_code
 from model.artifacts import absolute, join
 from pipeline.inspection_report import PAGE, write_report
 from pipeline.pose_sources import find_tables
-
-
-def _option(default: Any, meaning: str) -> Any:
-    return field(default=default, metadata={"help": meaning})
 
 
 @dataclass(frozen=True)
@@ -32,12 +27,10 @@ class Options:
     tables: str = field(
         metadata={"help": "output folder of extract_poses, a folder of pose tables, or one", "positional": True}
     )
-    output: str | None = field(
-        default=None, metadata={"help": "folder of the page (default: inspection, beside the tables)", "metavar": "URI"}
-    )
-    video: tuple[str, ...] = _option((), "a video to show, by id or URI; may be given several times")
-    overlay: bool = _option(False, "also write the whole of each shown video with its poses over it, as MP4")
-    rows: int = _option(1_000_000, "rows of poses to read for the distributions, evenly over a larger data set")
+    output: str | None = option(None, "folder of the page (default: inspection, beside the tables)", "URI")
+    video: tuple[str, ...] = option((), "a video to show, by id or URI; may be given several times")
+    overlay: bool = option(False, "also write the whole of each shown video with its poses over it, as MP4")
+    rows: int = option(1_000_000, "rows of poses to read for the distributions, evenly over a larger data set")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from jobs.arguments import add_options, command_line, given
-from jobs.exit_codes import OK, SOME_QUARANTINED, exit_code
+from jobs.arguments import OK, SOME_QUARANTINED, add_options, command_line, given, option
+from jobs.exit_codes import exit_code
 from model.artifacts import absolute, join
 from pipeline.clip_selection import Selection, select_clips
 from pipeline.clip_table import KEPT, NAME
@@ -30,10 +30,7 @@ class Options:
     """Where things are."""
 
     tables: str = field(metadata={"help": "output folder of extract_poses; path or URI", "positional": True})
-    output: str | None = field(
-        default=None,
-        metadata={"help": f"table to write; path or URI (default: {NAME} in that folder)", "metavar": "URI"},
-    )
+    output: str | None = option(None, f"table to write; path or URI (default: {NAME} in that folder)", "URI")
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[str, str, ClipSettings]:

@@ -14,8 +14,8 @@ from typing import Any
 from model.artifacts import join
 from pipeline.clip_table import COLUMNS, KEPT, clip_rows, clip_writer
 from pipeline.clips import ClipSettings
-from pipeline.pose_files import PoseRows, open_pose_file
 from pipeline.pose_measures import measure
+from pipeline.pose_reader import PoseRows, open_pose_file
 from pipeline.pose_table import PoseTableError
 from pipeline.progress_line import Tally, shown
 from pipeline.storage import Storage

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from model.artifacts import open_filesystem
 from model.keypoints import RELIABLE
 from pipeline import quarantine
-from pipeline.pose_files import PoseRows, open_parquet, open_pose_file
 from pipeline.pose_measures import PARTS
+from pipeline.pose_reader import PoseRows, open_parquet, open_pose_file
 from pipeline.pose_sources import SUMMARY, PoseSource, sum_up
 from pipeline.pose_table import PoseTableError
 from pipeline.video_summaries import read_summaries

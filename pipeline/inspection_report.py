@@ -14,8 +14,8 @@ from PIL import Image
 
 from pipeline.inspection import Inspection, inspect, is_called
 from pipeline.inspection_page import Picture, page
-from pipeline.pose_files import open_pose_file
 from pipeline.pose_pictures import sheet, write_overlay
+from pipeline.pose_reader import open_pose_file
 from pipeline.pose_sources import PoseSource, posed_video
 from pipeline.pose_table import PoseTableError
 from pipeline.progress_line import Tally, shown

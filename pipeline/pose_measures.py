@@ -10,7 +10,7 @@ import numpy as np
 from model.estimators.tracking import box_areas
 from model.keypoints import BODY, FACE, FEET, HANDS, LEFT_HAND, RIGHT_HAND, hand_reliable
 from model.motion import body_speed
-from pipeline.pose_files import PoseRows, join_rows
+from pipeline.pose_reader import PoseRows, join_rows
 from pipeline.pose_table import PoseTableError
 
 PARTS = {"body": BODY, "face": FACE, "left_hand": LEFT_HAND, "right_hand": RIGHT_HAND, "feet": FEET}

@@ -15,7 +15,7 @@ from pipeline.contact_sheet import CELL_HEIGHT, SheetFrame, contact_sheet
 from pipeline.encoding import VideoWriter
 from pipeline.inputs import InputError, identify, local_copy
 from pipeline.overlay import draw_overlay, shrunk
-from pipeline.pose_files import PoseFile, PoseRows, join_rows
+from pipeline.pose_reader import PoseFile, PoseRows, join_rows
 from pipeline.video import read_frames
 
 log = logging.getLogger(__name__)

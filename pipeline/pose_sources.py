@@ -12,9 +12,9 @@ import numpy as np
 from model.artifacts import join, open_filesystem
 from model.estimators.tracking import lasting_people
 from pipeline import video_summaries
-from pipeline.pose_files import PoseFile, PoseRows, open_pose_file
 from pipeline.pose_measures import PARTS, Measures, measure
 from pipeline.pose_pictures import PosedVideo
+from pipeline.pose_reader import PoseFile, PoseRows, open_pose_file
 from pipeline.pose_table import PoseTableError
 from pipeline.video_summaries import read_summaries
 

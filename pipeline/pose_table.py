@@ -32,7 +32,8 @@ SCHEMA = pa.schema(
     ]
 )
 
-METADATA_KEY = b"mimicmotion"
+KEY = b"mimicmotion"
+"""Of the file metadata that says what a table holds."""
 
 
 class PoseTableError(ValueError):
@@ -77,7 +78,7 @@ def write_pose_table(path: Path, poses: VideoPoses, estimator: Mapping[str, Any]
         "sampling": {"fps": poses.fps, "frames": len(poses.people), "pts_s": list(poses.pts_s)},
         "video": {"id": poses.video_id, "uri": poses.uri, "width": poses.width, "height": poses.height},
     }
-    schema = SCHEMA.with_metadata({METADATA_KEY: json.dumps(facts).encode()})
+    schema = SCHEMA.with_metadata({KEY: json.dumps(facts).encode()})
     pq.write_table(pa.Table.from_pylist(rows, schema), path, compression="zstd")
 
 
@@ -89,7 +90,7 @@ def read_pose_table(path: Path) -> VideoPoses:
     """
     try:
         table = pq.read_table(path)
-        facts = json.loads((table.schema.metadata or {})[METADATA_KEY])
+        facts = json.loads((table.schema.metadata or {})[KEY])
         sampling, video = facts["sampling"], facts["video"]
         if facts["schema_version"] != VERSION:
             raise PoseTableError(f"{path.name}: pose table version {facts['schema_version']}, expected {VERSION}")

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from model.artifacts import join
-from pipeline.pose_files import open_parquet, row_groups_with
+from pipeline.pose_reader import open_parquet, row_groups_with
 from pipeline.pose_table import PoseTableError
 
 NAME = "videos.parquet"

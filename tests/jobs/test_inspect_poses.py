@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from jobs.exit_codes import OK, SOME_QUARANTINED, WRONG_REQUEST
+from jobs.arguments import OK, SOME_QUARANTINED, WRONG_REQUEST
 from jobs.inspect_poses import main
 from pipeline.video import probe_video
 from tests.pipeline.pose_output import video, walking, write_output

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from jobs.exit_codes import OK, SOME_QUARANTINED, WRONG_REQUEST
+from jobs.arguments import OK, SOME_QUARANTINED, WRONG_REQUEST
 from jobs.select_clips import main
 from tests.pipeline.pose_output import video, walking, write_output
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from model.estimators.tracking import follow_person
 from model.keypoints import BODY, FACE, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND, PersonPose, hand_reliable
-from pipeline.pose_table import METADATA_KEY, SCHEMA, VideoPoses
+from pipeline.pose_table import KEY, SCHEMA, VideoPoses
 
 VIDEOS_SCHEMA = pa.schema(
     [
@@ -70,7 +70,7 @@ def write_output(
     rows = []
     for name, videos in tables.items():
         ordered = sorted(videos, key=lambda poses: poses.video_id)
-        about = {METADATA_KEY: b'{"schema_version": 1}'}
+        about = {KEY: b'{"schema_version": 1}'}
         table = pa.Table.from_pylist([row for poses in ordered for row in pose_rows(poses)], SCHEMA)
         path = folder / "poses" / name
         pq.write_table(table.replace_schema_metadata(about), path, compression="zstd", row_group_size=row_group)

@@ -5,7 +5,7 @@ import pytest
 from model.keypoints import FACE
 from pipeline import quarantine
 from pipeline.inspection import Inspection, inspect
-from pipeline.pose_files import BATCH_ROWS
+from pipeline.pose_reader import BATCH_ROWS
 from pipeline.pose_sources import find_tables, posed_video
 from pipeline.pose_table import PoseTableError, write_pose_table
 from pipeline.quarantine import Quarantined

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from model.keypoints import FACE, LEFT_HAND, NUM_KEYPOINTS
-from pipeline.pose_files import PoseRows, join_rows
 from pipeline.pose_measures import PARTS, measure
+from pipeline.pose_reader import PoseRows, join_rows
 from pipeline.pose_table import PoseTableError
 from tests.pipeline.pose_output import somebody
 

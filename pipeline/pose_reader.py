@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from model.artifacts import ArtifactError, open_filesystem
 from model.keypoints import NUM_KEYPOINTS
-from pipeline.pose_table import METADATA_KEY, SCHEMA, PoseTableError, fixed_lists
+from pipeline.pose_table import KEY, SCHEMA, PoseTableError, fixed_lists
 
 BATCH_ROWS = 1024
 """Rows in memory at once: 1.6 MB of keypoints and scores."""
@@ -81,7 +81,7 @@ class PoseFile:
     def facts(self) -> dict[str, Any]:
         """What the file's metadata says of estimator and sampling; empty where it says nothing."""
         try:
-            facts = json.loads((self._parquet.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
+            facts = json.loads((self._parquet.schema_arrow.metadata or {}).get(KEY, b"{}"))
         except ValueError:
             return {}
         return facts if isinstance(facts, dict) else {}

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.pose_files import BATCH_ROWS, PoseFile, open_pose_file, row_groups_with
+from pipeline.pose_reader import BATCH_ROWS, PoseFile, open_pose_file, row_groups_with
 from pipeline.pose_table import SCHEMA, PoseTableError
 from tests.pipeline.pose_output import pose_rows, video, walking, write_output
 
