@@ -7,15 +7,14 @@ Exit code 0: every row is made. 3: finished, some rows are in the quarantine. 2:
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from jobs.arguments import add_options, given
+from jobs.arguments import OK, SOME_QUARANTINED, add_options, command_line, given, option
+from jobs.exit_codes import exit_code
 from model.artifacts import absolute
 from model.embedded_config import EMBEDDED
 from model.embedded_config import SETTINGS as EMBEDDED_SETTINGS
@@ -28,40 +27,32 @@ from pipeline.report import table
 from pipeline.storage import Storage
 from pipeline.tasks import ModelChoice
 
-OK, WRONG_REQUEST, SOME_QUARANTINED = 0, 2, 3
-
-
-def _option(default: Any, meaning: str, metavar: str | None = None) -> Any:
-    return field(default=default, metadata={"help": meaning, **({"metavar": metavar} if metavar else {})})
-
 
 @dataclass(frozen=True)
 class Options:
     """Where things are and what to run on."""
 
-    catalog: str = _option(
+    catalog: str = option(
         dataclasses.MISSING, "catalog of rows id, reference, driving: .parquet, .csv or .jsonl", "URI"
     )
-    output: str = _option(dataclasses.MISSING, "folder for videos, records, manifest and quarantine", "URI")
-    model: str = _option(EMBEDDED, f"SVD folder in diffusers layout, or {EMBEDDED!r}", "URI")
-    checkpoint: str | None = _option(None, "MimicMotion checkpoint, .pth or .safetensors", "URI")
-    pose_estimator: Literal["holistic", "dwpose"] = _option("holistic", "pose backend")
-    pose_weights: str | None = _option(None, "folder of the pose backend's weights (holistic fetches its own)", "URI")
-    workers: int | None = _option(None, "segment workers (default: one for each GPU, or for two cores)")
-    workers_per_gpu: int = _option(1, "segment workers that share a GPU")
-    threads: int = _option(1, "threads of a segment worker on a CPU; other numbers give other last bits")
-    snapshot_every: int = _option(5, "steps between two snapshots, which a killed run goes on from")
-    device: str = _option("cpu", "cpu or cuda")
-    dtype: Literal["float32", "float16", "bfloat16"] = _option("float32", "precision of the networks")
-    attention: Literal["sdpa", "xformers"] = _option("sdpa", "how self-attention is computed")
-    dry_run: bool = _option(False, "say what would be done and what it would cost, and touch nothing")
+    output: str = option(dataclasses.MISSING, "folder for videos, records, manifest and quarantine", "URI")
+    model: str = option(EMBEDDED, f"SVD folder in diffusers layout, or {EMBEDDED!r}", "URI")
+    checkpoint: str | None = option(None, "MimicMotion checkpoint, .pth or .safetensors", "URI")
+    pose_estimator: Literal["holistic", "dwpose"] = option("holistic", "pose backend")
+    pose_weights: str | None = option(None, "folder of the pose backend's weights (holistic fetches its own)", "URI")
+    workers: int | None = option(None, "segment workers (default: one for each GPU, or for two cores)")
+    workers_per_gpu: int = option(1, "segment workers that share a GPU")
+    threads: int = option(1, "threads of a segment worker on a CPU; other numbers give other last bits")
+    snapshot_every: int = option(5, "steps between two snapshots, which a killed run goes on from")
+    device: str = option("cpu", "cpu or cuda")
+    dtype: Literal["float32", "float16", "bfloat16"] = option("float32", "precision of the networks")
+    attention: Literal["sdpa", "xformers"] = option("sdpa", "how self-attention is computed")
+    dry_run: bool = option(False, "say what would be done and what it would cost, and touch nothing")
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[Request, bool]:
     """The request, and whether it is a dry run. Raises ``ValueError`` for settings that cannot be."""
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").strip(), formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_line(__doc__)
     add_options(parser, "job", Options)
     add_options(parser, "video (a row's column of that name comes first: fps, person)", VideoSettings)
     add_options(parser, "animation (likewise: seed, steps, guidance, resolution, fusion)", AnimationSettings)
@@ -112,18 +103,17 @@ def _numbers(record: dict[str, Any]) -> tuple[object, ...]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    try:
+
+    def work() -> int:
         request, dry_run = parse(arguments)
         if dry_run:
             print(describe(plan(request, Storage(request.output)), request))
             return OK
         outcome = run(request)
-    except (OSError, RuntimeError, ValueError) as error:  # what names a file, a row or a setting is one of these
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_REQUEST
-    print(summary(outcome, request.output))
-    return SOME_QUARANTINED if outcome.failed else OK
+        print(summary(outcome, request.output))
+        return SOME_QUARANTINED if outcome.failed else OK
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

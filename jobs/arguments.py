@@ -7,9 +7,30 @@ import dataclasses
 import typing
 from typing import Any
 
+OK, WRONG_REQUEST, SOME_QUARANTINED = 0, 2, 3
+"""How a job ends: all is made, the request cannot be fulfilled, some rows are in the quarantine."""
+
+
+def option(default: Any, meaning: str, metavar: str | None = None) -> Any:
+    """A field of a dataclass that is an option of a job."""
+    metadata = {"help": meaning, **({"metavar": metavar} if metavar else {})}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def command_line(documentation: str | None) -> argparse.ArgumentParser:
+    """A parser whose help is a job's documentation."""
+    return argparse.ArgumentParser(
+        description=(documentation or "").strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
 
 def add_options(parser: argparse.ArgumentParser, title: str, configuration: type) -> None:
-    """A group with one option for each field that has a help text. What is not given stays out of the namespace."""
+    """A group with one option for each field that has a help text. What is not given stays out of the namespace.
+
+    A tuple is an option that may be given several times; a field with ``positional`` metadata stands without a name.
+    """
     group = parser.add_argument_group(title)
     hints = typing.get_type_hints(configuration)
     for field in dataclasses.fields(configuration):
@@ -17,8 +38,12 @@ def add_options(parser: argparse.ArgumentParser, title: str, configuration: type
             continue
         default = field.default
         required = default is dataclasses.MISSING
-        shown = "" if required or default is None or default is False else f" (default {default})"
+        text = ", ".join(map(str, default)) if isinstance(default, tuple) else default
+        shown = "" if required or default is None or default is False else f" (default {text})"
         kwargs: dict[str, Any] = {"help": field.metadata["help"] + shown, "default": argparse.SUPPRESS}
+        if field.metadata.get("positional"):
+            group.add_argument(field.name, help=field.metadata["help"], metavar=field.name.upper())
+            continue
         flag = "--" + field.name.replace("_", "-")
         if default is False:
             group.add_argument(flag, action="store_true", **kwargs)
@@ -28,7 +53,9 @@ def add_options(parser: argparse.ArgumentParser, title: str, configuration: type
         if typing.get_origin(value_type) is typing.Literal:
             kwargs["choices"], value_type = options, str
         elif options:
-            (value_type,) = options
+            value_type = options[0]
+        if typing.get_origin(hints[field.name]) is tuple:
+            kwargs["action"] = "append"
         metavar = None if "choices" in kwargs else field.metadata.get("metavar", value_type.__name__.upper())
         group.add_argument(flag, type=value_type, required=required, metavar=metavar, **kwargs)
 
@@ -36,4 +63,5 @@ def add_options(parser: argparse.ArgumentParser, title: str, configuration: type
 def given(namespace: argparse.Namespace, configuration: type) -> dict[str, Any]:
     """The options of ``configuration`` that were on the command line."""
     names = {field.name for field in dataclasses.fields(configuration)}
-    return {name: value for name, value in vars(namespace).items() if name in names}
+    values = {name: value for name, value in vars(namespace).items() if name in names}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +16,9 @@ FEET = slice(17, 23)
 FACE = slice(23, 91)
 LEFT_HAND = slice(91, 112)
 RIGHT_HAND = slice(112, 133)
+
+Side = Literal["left", "right"]
+HANDS: dict[Side, slice] = {"left": LEFT_HAND, "right": RIGHT_HAND}
 
 BODY_NAMES = (
     "nose",
@@ -37,7 +41,15 @@ BODY_NAMES = (
 )
 
 RELIABLE = 0.3
-"""A body keypoint counts as seen above this score (as released: limbs, points and rescaling all use it)."""
+"""A keypoint counts as seen above this score (as released: limbs, points and rescaling all use it)."""
+
+
+def hand_reliable(scores: np.ndarray, side: Side) -> np.ndarray:
+    """Whether a hand can be trusted: all 21 of its keypoints score above ``RELIABLE``, as in the paper's hand loss.
+
+    ``scores`` (..., 133) to (...) bool.
+    """
+    return np.asarray((scores[..., HANDS[side]] > RELIABLE).all(-1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,8 @@ SCHEMA = pa.schema(
     ]
 )
 
-_KEY = b"mimicmotion"
+KEY = b"mimicmotion"
+"""Of the file metadata that says what a table holds."""
 
 
 class PoseTableError(ValueError):
@@ -77,7 +78,7 @@ def write_pose_table(path: Path, poses: VideoPoses, estimator: Mapping[str, Any]
         "sampling": {"fps": poses.fps, "frames": len(poses.people), "pts_s": list(poses.pts_s)},
         "video": {"id": poses.video_id, "uri": poses.uri, "width": poses.width, "height": poses.height},
     }
-    schema = SCHEMA.with_metadata({_KEY: json.dumps(facts).encode()})
+    schema = SCHEMA.with_metadata({KEY: json.dumps(facts).encode()})
     pq.write_table(pa.Table.from_pylist(rows, schema), path, compression="zstd")
 
 
@@ -89,7 +90,7 @@ def read_pose_table(path: Path) -> VideoPoses:
     """
     try:
         table = pq.read_table(path)
-        facts = json.loads((table.schema.metadata or {})[_KEY])
+        facts = json.loads((table.schema.metadata or {})[KEY])
         sampling, video = facts["sampling"], facts["video"]
         if facts["schema_version"] != VERSION:
             raise PoseTableError(f"{path.name}: pose table version {facts['schema_version']}, expected {VERSION}")
@@ -104,9 +105,9 @@ def read_pose_table(path: Path) -> VideoPoses:
         raise PoseTableError(f"{path.name}: {frames} frames at {fps} a second are not a video")
 
     people: list[list[PersonPose]] = [[] for _ in range(frames)]
-    keypoints = _block(table, "keypoints", NUM_KEYPOINTS * 2, path).reshape(-1, NUM_KEYPOINTS, 2)
-    scores = _block(table, "scores", NUM_KEYPOINTS, path)
-    boxes = _block(table, "bbox", 4, path)
+    keypoints = fixed_lists(table, "keypoints", path.name).reshape(-1, NUM_KEYPOINTS, 2)
+    scores = fixed_lists(table, "scores", path.name)
+    boxes = fixed_lists(table, "bbox", path.name)
     indices, persons = table["frame_index"].to_pylist(), table["person_id"].to_pylist()
     for row, (frame, person) in enumerate(zip(indices, persons, strict=True)):
         if not 0 <= frame < frames:
@@ -118,9 +119,14 @@ def read_pose_table(path: Path) -> VideoPoses:
     )
 
 
-def _block(table: pa.Table, column: str, width: int, path: Path) -> np.ndarray:
-    values = table[column].combine_chunks()
+def fixed_lists(rows: pa.Table | pa.RecordBatch, column: str, file: str) -> np.ndarray:
+    """A column of lists of one length (see ``SCHEMA``) as (rows, length) float32.
+
+    Raises ``PoseTableError`` naming the ``file`` when a list is missing, of another length, or holds a NaN.
+    """
+    width = SCHEMA.field(column).type.list_size
+    values = rows[column].combine_chunks() if isinstance(rows, pa.Table) else rows[column]
     flat = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-    if len(flat) != table.num_rows * width or not np.isfinite(flat).all():
-        raise PoseTableError(f"{path.name}: column {column} holds a NaN or lists that are not of length {width}")
-    return flat.reshape(table.num_rows, width)
+    if len(flat) != rows.num_rows * width or not np.isfinite(flat).all():
+        raise PoseTableError(f"{file}: column {column} holds a NaN or lists that are not of length {width}")
+    return flat.reshape(rows.num_rows, width)

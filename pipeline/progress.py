@@ -1,10 +1,7 @@
-"""How far the work is: workers tell a board, the driver shows it, one line on a terminal, now and then in a log."""
+"""How far the work is: workers tell a board, the driver shows it in one line."""
 
 from __future__ import annotations
 
-import logging
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +10,7 @@ from typing import Any
 
 import ray
 
-log = logging.getLogger(__name__)
+from pipeline.progress_line import shown, time_left
 
 # Where each stage begins and what share of a video's time it has. Between a laptop, where decoding is a large part, and
 # a GPU, where nearly all is denoising: rather too long a time left at the end than too short a one.
@@ -70,7 +67,6 @@ class Display:
         self._board, self._total = board, total
         self._done = self._failed = 0
         self._start = time.monotonic()
-        self._terminal = sys.stderr.isatty()
 
     def count(self, failed: bool) -> None:
         """One more row is finished."""
@@ -79,29 +75,15 @@ class Display:
 
     @contextmanager
     def shown(self) -> Iterator[Display]:
-        """Show it while the block runs: twice a second on a terminal, else a log line every 30 seconds."""
-        stop = threading.Event()
-        thread = threading.Thread(target=self._show, args=(stop,), daemon=True)
-        thread.start()
-        try:
+        """Show it while the block runs."""
+        with shown(self._line_now):
             yield self
-        finally:
-            stop.set()
-            thread.join()
-            if self._terminal:
-                sys.stderr.write("\r\x1b[K")
 
-    def _show(self, stop: threading.Event) -> None:
-        while not stop.wait(0.5 if self._terminal else 30):
-            try:
-                line = self.line(ray.get(self._board.status.remote(), timeout=10))
-            except ray.exceptions.RayError:
-                continue
-            if self._terminal:
-                sys.stderr.write(f"\r\x1b[K{line[:160]}")
-                sys.stderr.flush()
-            else:
-                log.info("%s", line)
+    def _line_now(self) -> str | None:
+        try:
+            return self.line(ray.get(self._board.status.remote(), timeout=10))
+        except ray.exceptions.RayError:
+            return None
 
     def line(self, status: Status) -> str:
         """One line for people."""
@@ -116,8 +98,6 @@ class Display:
         parts += [f"{row}: {stage} {done}/{total}" for row, (stage, done, total) in list(status.active.items())[:3]]
         if status.frames:
             parts.append(f"{status.frames / elapsed:.1f} frames/s")
-        share = (finished + begun) / self._total
-        if share > 0.02:
-            left = int(elapsed / share - elapsed)
-            parts.append(f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left")
+        if left := time_left(elapsed, (finished + begun) / self._total):
+            parts.append(left)
         return " · ".join(parts)

@@ -19,6 +19,13 @@ def sample_indices(timestamps: np.ndarray, duration: float, fps: float) -> np.nd
         (max(1, round(duration * fps)),) int64, never falling: entry i is the frame on screen at time i / fps.
     """
     count = max(1, round(duration * fps))
-    times = timestamps[0] + np.arange(count) / fps + ROUNDING_S
-    shown = np.searchsorted(timestamps, times, side="right") - 1
+    return frames_at(timestamps, timestamps[0] + np.arange(count) / fps)
+
+
+def frames_at(timestamps: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """(M,) int64: which of the frames that appear at rising (N,) ``timestamps`` is on screen at each of (M,) ``times``.
+
+    Before the first frame it is the first.
+    """
+    shown = np.searchsorted(timestamps, times + ROUNDING_S, side="right") - 1
     return np.clip(shown, 0, len(timestamps) - 1).astype(np.int64)

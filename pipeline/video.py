@@ -15,7 +15,7 @@ FFmpeg's own conversion, with the stream's colour matrix; HDR is not tone-mapped
 
 import json
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +27,7 @@ import numpy as np
 from pipeline.decoding.client import DecoderDied, DecoderProcess, DecoderRefused
 from pipeline.decoding.containers import VideoError, sniff_container
 from pipeline.decoding.protocol import FRAME
-from pipeline.sampling import sample_indices
+from pipeline.sampling import frames_at, sample_indices
 
 __all__ = ["Frame", "FrameReader", "VideoError", "VideoInfo", "VideoLimits", "probe_video", "read_frames"]
 
@@ -105,25 +105,36 @@ def probe_video(path: str | Path, *, limits: VideoLimits | None = None, deadline
 
 
 def read_frames(
-    path: str | Path, fps: float | None = None, *, limits: VideoLimits | None = None, deadline_s: float = 60.0
+    path: str | Path,
+    fps: float | None = None,
+    *,
+    at_s: Sequence[float] | None = None,
+    limits: VideoLimits | None = None,
+    deadline_s: float = 60.0,
 ) -> "FrameReader":
     """Open a local video file for reading frame by frame, in memory that does not grow with its length.
 
     Args:
         fps: output frames a second. The output then has `round(duration * fps)` frames, at least one, and output
             frame i is what is on screen i / fps seconds after the first frame appears. None gives every frame once.
+        at_s: instead of a rate, rising times in seconds on the file's clock: what is on screen then.
         deadline_s: longest time in seconds that the reading process may give no sign of life. Past it, decord is given
             up for PyAV, and PyAV is given up for good.
 
     Raises:
         VideoError: as for `probe_video`. Reading raises it too, where no decoder can go on.
-        ValueError: `fps` is not a positive number.
+        ValueError: `fps` is not a positive number, or `at_s` are not rising times.
     """
     if fps is not None and not 0 < fps < float("inf"):
         raise ValueError(f"fps is {fps}; give a positive number of frames a second, or None for every frame")
+    times = None if at_s is None else np.asarray(at_s, np.float64)
+    if times is not None and not (np.isfinite(times).all() and (np.diff(times) >= 0).all()):
+        raise ValueError("at_s is not rising; give times in seconds, none before the one in front of it")
     path, limits = Path(path), limits or VideoLimits()
     index = _probe(path, limits, deadline_s)
-    if fps is None:
+    if times is not None:
+        sources = frames_at(index.seconds, times)
+    elif fps is None:
         sources = np.arange(len(index.timestamps))
     elif index.info.duration_s * fps > limits.max_frames:
         raise VideoError(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import imageio_ffmpeg
+import numpy as np
 import pytest
 import ray
 import torch
 
+from model.estimators.holistic import Holistic
+from model.estimators.holistic_weights import holistic_weights
 from pipeline.footage import dancer_clip
+from pipeline.pose_table import VideoPoses
+from pipeline.video import Frame, read_frames
 
 # Small networks lose more to threads that wait for each other than they gain.
 torch.set_num_threads(1)
@@ -36,6 +42,22 @@ def dancer_picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("footage") / "dancer.png"
     ffmpeg("-ss", "40", "-i", dancer_clip(), "-frames:v", "1", path)
     return path
+
+
+@pytest.fixture(scope="session")
+def dance_poses(dance: Path) -> VideoPoses:
+    """The poses of that second, every frame."""
+    estimator, times = Holistic(holistic_weights()), []
+    with read_frames(dance) as frames:
+
+        def pixels(frame: Frame) -> np.ndarray:
+            times.append(frame.pts_s)
+            return frame.pixels
+
+        people = list(estimator.track(map(pixels, frames)))
+        info = frames.info
+    digest = hashlib.sha256(dance.read_bytes()).hexdigest()
+    return VideoPoses(digest, str(dance), info.fps, info.width, info.height, times, people)
 
 
 @pytest.fixture(scope="session")

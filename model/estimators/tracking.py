@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -135,14 +135,21 @@ def track_person(estimator: PoseEstimator, frames: Iterable[np.ndarray], person:
     return follow_person(people, size[1], size[0], person)
 
 
+def lasting_people(in_view: Mapping[int, int], frames: int) -> set[int]:
+    """Ids of those whom ``count_people`` counts, from the number of frames that each is in view, of ``frames``."""
+    return {person for person, count in in_view.items() if count_in_view([count], frames)}
+
+
 def count_people(frames: Sequence[list[PersonPose]]) -> int:
     """How many different people the frames show, without those in view only for a blip.
 
     In a clip of one frame everybody counts; in a long one whoever is in view for ``BLIP_FRAMES`` frames.
     """
-    in_view: defaultdict[int, int] = defaultdict(int)
-    for people in frames:
-        for pose in people:
-            in_view[pose.person_id] += 1
-    least = min(BLIP_FRAMES, BLIP_SHARE * len(frames))
-    return sum(count >= least for count in in_view.values())
+    in_view = Counter(pose.person_id for people in frames for pose in people)
+    return count_in_view(in_view.values(), len(frames))
+
+
+def count_in_view(frames_in_view: Iterable[int], frames: int) -> int:
+    """``count_people`` from the number of frames that each person is in view, of ``frames`` in all."""
+    least = min(BLIP_FRAMES, BLIP_SHARE * frames)
+    return sum(count >= least for count in frames_in_view)

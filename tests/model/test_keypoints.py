@@ -3,7 +3,18 @@ import dataclasses
 import numpy as np
 import pytest
 
-from model.keypoints import BODY, BODY_NAMES, FACE, FEET, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND, PoseSequence
+from model.keypoints import (
+    BODY,
+    BODY_NAMES,
+    FACE,
+    FEET,
+    LEFT_HAND,
+    NUM_KEYPOINTS,
+    RELIABLE,
+    RIGHT_HAND,
+    PoseSequence,
+    hand_reliable,
+)
 
 
 def poses(frames: int) -> PoseSequence:
@@ -78,3 +89,12 @@ def test_nobody_is_seen_in_an_empty_sequence():
     assert not nobody.seen.any()
     assert not nobody.people.any()
     assert len(PoseSequence.empty(0, 1, 1).moved(lambda points: points, 2, 2)) == 0
+
+
+@pytest.mark.parametrize(("side", "hand", "other"), [("left", LEFT_HAND, "right"), ("right", RIGHT_HAND, "left")])
+def test_a_hand_is_reliable_when_each_of_its_keypoints_is_above_the_threshold(side, hand, other):
+    scores = np.full((3, NUM_KEYPOINTS), 0.9, np.float32)
+    scores[1, hand.start] = RELIABLE
+    scores[2, hand.stop - 1] = 0
+    assert hand_reliable(scores, side).tolist() == [True, False, False]
+    assert hand_reliable(scores, other).all()

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sampling import ROUNDING_S, sample_indices
+from pipeline.sampling import ROUNDING_S, frames_at, sample_indices
 
 gaps = st.lists(st.floats(0.002, 3.0), min_size=1, max_size=60)
 
@@ -36,3 +36,8 @@ def test_half_the_rate_takes_every_other_frame():
 
 def test_one_frame_of_no_length_is_still_one_frame():
     assert sample_indices(np.array([7.5]), 0.001, 15).tolist() == [0]
+
+
+def test_at_any_time_it_is_the_frame_that_appeared_last():
+    timestamps = np.array([0.5, 0.6, 0.9])
+    assert frames_at(timestamps, np.array([0.0, 0.5, 0.59, 0.6, 0.8999, 5.0])).tolist() == [0, 0, 0, 1, 2, 2]

@@ -83,6 +83,17 @@ def test_sampling_keeps_the_duration_and_shows_what_is_on_screen(plain, decoder,
     assert numbers([frame.pixels for frame in read]) == expected
 
 
+def test_frames_at_given_times_are_those_on_screen_then(plain, decoder):
+    with read_frames(plain, at_s=[0.0, 2.1 / FPS, 2.9 / FPS, 7 / FPS, 99.0]) as frames:
+        assert numbers([frame.pixels for frame in frames]) == [0, 2, 2, 7, COUNT - 1]
+
+
+@pytest.mark.parametrize("times", [[0.5, 0.2], [0.1, float("nan")], [float("inf")]])
+def test_times_that_do_not_rise_are_refused(plain, times):
+    with pytest.raises(ValueError, match="at_s is not rising"):
+        read_frames(plain, at_s=times)
+
+
 def test_repeated_frames_do_not_share_memory(plain):
     with read_frames(plain, 24) as frames:
         first, second = next(frames), next(frames)

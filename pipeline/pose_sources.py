@@ -1,0 +1,122 @@
+"""Pose tables wherever they lie, summed up in ``videos.parquet`` or not, and the videos that they hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from model.artifacts import join, open_filesystem
+from model.estimators.tracking import lasting_people
+from pipeline import video_summaries
+from pipeline.pose_measures import PARTS, Measures, measure
+from pipeline.pose_pictures import PosedVideo
+from pipeline.pose_reader import PoseFile, PoseRows, open_pose_file
+from pipeline.pose_table import PoseTableError
+from pipeline.video_summaries import read_summaries
+
+SUMMARY = (
+    "video_id", "uri", "table", "status", "note", "fps", "frames", "people",
+    "confidence_body", "confidence_face", "confidence_left_hand", "confidence_right_hand",
+    "reliable_left_hand", "reliable_right_hand", "motion",
+)  # fmt: skip
+"""What is told of each video."""
+
+
+@dataclass(frozen=True)
+class PoseSource:
+    """Pose tables to look at: the ``files`` under ``folder``, and whether ``videos.parquet`` sums them up."""
+
+    folder: str
+    files: tuple[str, ...]
+    summed_up: bool
+
+    def uri(self, name: str) -> str:
+        """Where a file of it is."""
+        return join(self.folder, name)
+
+
+def find_tables(uri: str) -> PoseSource:
+    """What a person pointed at: one pose table, a folder of them, or an output folder of extract_poses.
+
+    Raises ``PoseTableError`` when there is no pose table.
+    """
+    filesystem, path = open_filesystem(uri)
+    try:
+        if filesystem.isfile(path):
+            folder, _, name = uri.rpartition("/")
+            return PoseSource(folder, (name,), False)
+        if filesystem.isfile(join(path, video_summaries.NAME)):
+            return PoseSource(uri, tuple(sorted({row["table"] for row in read_summaries(uri, ["table"])})), True)
+        for prefix in ("poses/", ""):
+            found = sorted(name.rpartition("/")[2] for name in filesystem.glob(join(path, f"{prefix}*.parquet")))
+            if found:
+                return PoseSource(uri, tuple(prefix + name for name in found), False)
+    except PoseTableError:
+        raise
+    except Exception as error:  # every store has exceptions of its own
+        raise PoseTableError(f"{uri}: cannot be listed ({type(error).__name__}: {error})") from error
+    raise PoseTableError(f"{uri}: no pose table, and no folder with any")
+
+
+def sum_up(file: PoseFile, table: str, watch: Callable[[PoseRows], None]) -> Iterator[dict[str, Any]]:
+    """``SUMMARY`` of each video of a file that is not summed up, from all its rows, which ``watch`` is shown."""
+    for video_id, batches in file.videos():
+        uri = ""
+
+        def watched(batches: Iterator[Any] = batches) -> Iterator[PoseRows]:
+            nonlocal uri
+            for rows in map(file.rows, batches):
+                watch(rows)
+                uri = rows.uri
+                yield rows
+
+        measures = measure(watched())
+        sampling = _sampling(file)
+        frames = int(sampling.get("frames", measures.frame[-1] + 1))
+        about = {"video_id": video_id, "uri": uri, "table": table, "status": None, "note": None}
+        yield {**about, "fps": sampling.get("fps"), "frames": frames, **_main_person(measures, frames)}
+
+
+def _sampling(file: PoseFile) -> dict[str, Any]:
+    """How the one video of a file was sampled; a file of many does not say."""
+    return file.facts.get("sampling", {}) if "video" in file.facts else {}
+
+
+def _main_person(measures: Measures, frames: int) -> dict[str, Any]:
+    """Means of the person with the largest sum of box areas, over the frames that they are seen in."""
+    people, person = np.unique(measures.person, return_inverse=True)
+    areas = np.bincount(person, weights=measures.area)
+    main = measures[measures.person == people[areas.argmax()]]
+    known = main.speed[~np.isnan(main.speed)]
+    left, right = main.reliable.sum(axis=0) / frames
+    confidence = zip(PARTS, main.confidence.mean(axis=0, dtype=np.float64).tolist(), strict=True)
+    return {
+        "people": len(lasting_people(Counter(measures.person.tolist()), frames)),
+        **{f"confidence_{part}": value for part, value in confidence},
+        "reliable_left_hand": float(left),
+        "reliable_right_hand": float(right),
+        "motion": float(known.mean()) if len(known) else None,
+    }
+
+
+def posed_video(source: PoseSource, row: dict[str, Any]) -> PosedVideo:
+    """A video, by its summary, with the times of all its frames.
+
+    A file of many videos that is not summed up does not say when the frames with nobody were: those are put evenly
+    between the others. Raises ``PoseTableError`` when the table cannot be read.
+    """
+    if source.summed_up:
+        summaries = read_summaries(source.folder, ["video_id", "pts_s"], row["table"])
+        times = next(summary["pts_s"] for summary in summaries if summary["video_id"] == row["video_id"])
+    else:
+        with open_pose_file(source.uri(row["table"])) as file:
+            chunks = [(rows.frame, rows.pts_s) for rows in map(file.rows, file.video(row["video_id"]))]
+            frame, pts_s = (np.concatenate(column) for column in zip(*chunks, strict=True))
+            times = _sampling(file).get("pts_s") or np.interp(np.arange(row["frames"]), frame, pts_s).tolist()
+    lasts = times[-1] - times[0]
+    fps = row["fps"] or ((len(times) - 1) / lasts if lasts > 0 else 1.0)
+    return PosedVideo(row["video_id"], row["uri"], fps, times)

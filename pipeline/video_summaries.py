@@ -1,0 +1,43 @@
+"""What is known of each video that poses were extracted from: ``videos.parquet`` beside the pose tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from model.artifacts import join
+from pipeline.pose_reader import open_parquet, row_groups_with
+from pipeline.pose_table import PoseTableError
+
+NAME = "videos.parquet"
+
+_KEYS = ("video_id", "table")
+
+# Rows with the times of all their frames: a batch of long videos is what must fit into memory.
+_BATCH_ROWS = 64
+
+
+def read_summaries(folder: str, columns: Sequence[str], table: str | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a folder's ``videos.parquet``, or of those videos whose poses are in one ``table``, in its order.
+
+    Raises ``PoseTableError`` when it is not there, cannot be read or lacks a column.
+    """
+    uri = join(folder, NAME)
+    with open_parquet(uri) as file:
+        try:
+            parquet = pq.ParquetFile(file)
+            if missing := sorted({*columns, *_KEYS} - set(parquet.schema_arrow.names)):
+                raise PoseTableError(f"{uri}: without column {', '.join(missing)}; extract the poses again")
+            groups = None if table is None else row_groups_with(parquet.metadata, "table", table)
+            wanted = list({*columns, *_KEYS})
+            for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=groups, columns=wanted):
+                if any(batch[key].null_count for key in _KEYS):
+                    raise PoseTableError(f"{uri}: a row without {' or '.join(_KEYS)}; extract the poses again")
+                chosen = batch if table is None else batch.filter(pc.equal(batch["table"], table))
+                yield from chosen.select(list(columns)).to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise PoseTableError(f"{uri}: cannot be read as parquet ({error})") from error
