@@ -12,10 +12,10 @@ import dataclasses
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from jobs.arguments import add_options, given
+from jobs.arguments import OK, SOME_QUARANTINED, WRONG_REQUEST, add_options, given, option
 from model.artifacts import absolute
 from model.embedded_config import EMBEDDED
 from model.embedded_config import SETTINGS as EMBEDDED_SETTINGS
@@ -28,30 +28,24 @@ from pipeline.report import table
 from pipeline.storage import Storage
 from pipeline.tasks import ModelChoice
 
-OK, WRONG_REQUEST, SOME_QUARANTINED = 0, 2, 3
-
-
-def _option(default: Any, meaning: str, metavar: str | None = None) -> Any:
-    return field(default=default, metadata={"help": meaning, **({"metavar": metavar} if metavar else {})})
-
 
 @dataclass(frozen=True)
 class Options:
     """Where things are and what to run on."""
 
-    catalog: str = _option(
+    catalog: str = option(
         dataclasses.MISSING, "catalog of rows id, reference, driving: .parquet, .csv or .jsonl", "URI"
     )
-    output: str = _option(dataclasses.MISSING, "folder for videos, records, manifest and quarantine", "URI")
-    model: str = _option(EMBEDDED, f"SVD folder in diffusers layout, or {EMBEDDED!r}", "URI")
-    checkpoint: str | None = _option(None, "MimicMotion checkpoint, .pth or .safetensors", "URI")
-    pose_estimator: Literal["holistic", "dwpose"] = _option("holistic", "pose backend")
-    pose_weights: str | None = _option(None, "folder of the pose backend's weights (holistic fetches its own)", "URI")
-    workers: int | None = _option(None, "animating workers (default: one a GPU, or one for four cores)")
-    device: str = _option("cpu", "cpu or cuda")
-    dtype: Literal["float32", "float16", "bfloat16"] = _option("float32", "precision of the networks")
-    attention: Literal["sdpa", "xformers"] = _option("sdpa", "how self-attention is computed")
-    dry_run: bool = _option(False, "say what would be done and what it would cost, and touch nothing")
+    output: str = option(dataclasses.MISSING, "folder for videos, records, manifest and quarantine", "URI")
+    model: str = option(EMBEDDED, f"SVD folder in diffusers layout, or {EMBEDDED!r}", "URI")
+    checkpoint: str | None = option(None, "MimicMotion checkpoint, .pth or .safetensors", "URI")
+    pose_estimator: Literal["holistic", "dwpose"] = option("holistic", "pose backend")
+    pose_weights: str | None = option(None, "folder of the pose backend's weights (holistic fetches its own)", "URI")
+    workers: int | None = option(None, "animating workers (default: one a GPU, or one for four cores)")
+    device: str = option("cpu", "cpu or cuda")
+    dtype: Literal["float32", "float16", "bfloat16"] = option("float32", "precision of the networks")
+    attention: Literal["sdpa", "xformers"] = option("sdpa", "how self-attention is computed")
+    dry_run: bool = option(False, "say what would be done and what it would cost, and touch nothing")
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[Request, bool]:

@@ -7,6 +7,15 @@ import dataclasses
 import typing
 from typing import Any
 
+OK, WRONG_REQUEST, SOME_QUARANTINED = 0, 2, 3
+"""How a job ends: all is made, the request cannot be fulfilled, some rows are in the quarantine."""
+
+
+def option(default: Any, meaning: str, metavar: str | None = None) -> Any:
+    """A field of a dataclass that is an option of a job."""
+    metadata = {"help": meaning, **({"metavar": metavar} if metavar else {})}
+    return dataclasses.field(default=default, metadata=metadata)
+
 
 def add_options(parser: argparse.ArgumentParser, title: str, configuration: type) -> None:
     """A group with one option for each field that has a help text. What is not given stays out of the namespace."""

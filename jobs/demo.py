@@ -9,7 +9,8 @@ from pathlib import Path
 import ffmpeg
 import imageio_ffmpeg
 
-from jobs.animate_catalog import OK, SOME_QUARANTINED, main
+from jobs.animate_catalog import main
+from jobs.arguments import OK, SOME_QUARANTINED
 from model.estimators.holistic_weights import holistic_weights
 from pipeline.footage import astronaut_picture, dancer_clip
 

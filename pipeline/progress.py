@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +15,13 @@ import ray
 
 log = logging.getLogger(__name__)
 
-# Where each stage begins and what share of a video's time it has. Between a laptop, where decoding is a large part, and
-# a GPU, where nearly all is denoising: rather too long a time left at the end than too short a one.
-_STAGES = {"poses": (0.0, 0.2), "step": (0.2, 0.5), "frame": (0.7, 0.3)}
+Stages = Mapping[str, tuple[float, float]]
+"""Where each stage begins and what share of a video's time it has."""
+
+# Between a laptop, where decoding is a large part, and a GPU, where nearly all is denoising: rather too long a time
+# left at the end than too short a one.
+ANIMATION: Stages = {"poses": (0.0, 0.2), "step": (0.2, 0.5), "frame": (0.7, 0.3)}
+EXTRACTION: Stages = {"poses": (0.0, 1.0)}
 
 
 @dataclass
@@ -66,8 +70,8 @@ class Reporter:
 class Display:
     """The driver's line: videos, what is at work, frames a second, time left."""
 
-    def __init__(self, board: Any, total: int) -> None:
-        self._board, self._total = board, total
+    def __init__(self, board: Any, total: int, stages: Stages = ANIMATION) -> None:
+        self._board, self._total, self._stages = board, total, stages
         self._done = self._failed = 0
         self._start = time.monotonic()
         self._terminal = sys.stderr.isatty()
@@ -108,7 +112,8 @@ class Display:
         elapsed = time.monotonic() - self._start
         finished = self._done + self._failed
         begun = sum(
-            _STAGES[stage][0] + _STAGES[stage][1] * done / total for stage, done, total in status.active.values()
+            self._stages[stage][0] + self._stages[stage][1] * done / total
+            for stage, done, total in status.active.values()
         )
         parts = [f"{finished}/{self._total} videos"]
         if self._failed:

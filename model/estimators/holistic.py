@@ -34,6 +34,7 @@ from model.keypoints import BODY, RELIABLE, PersonPose
 PRESENT = 0.5  # below this flag nobody is in the square, as in MediaPipe
 DETECTED = 0.5  # as in MediaPipe
 HAND_IN_VIEW = 0.1  # visibility of the wrist, as in MediaPipe
+MAX_PEOPLE = 4  # followed at once, unless somebody wants more
 DETECT_EVERY = 8  # frames between looks for further people: 2-8 ms a frame, and a third of a second late at most
 SAME_PLACE = 0.1  # of the square's side between two middles of hips: a find this close is somebody followed already
 SAME_BODY = 0.05  # of the square's side, median over the landmarks: two squares that have come to show one person
@@ -79,7 +80,7 @@ class Holistic:
     version = "1"
     digest = HOLISTIC_DIGEST
 
-    def __init__(self, weights: Path, threads: int = 1, max_people: int = 4) -> None:
+    def __init__(self, weights: Path, threads: int = 1, max_people: int = MAX_PEOPLE) -> None:
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -140,9 +140,22 @@ def count_people(frames: Sequence[list[PersonPose]]) -> int:
 
     In a clip of one frame everybody counts; in a long one whoever is in view for ``BLIP_FRAMES`` frames.
     """
-    in_view: defaultdict[int, int] = defaultdict(int)
-    for people in frames:
-        for pose in people:
-            in_view[pose.person_id] += 1
-    least = min(BLIP_FRAMES, BLIP_SHARE * len(frames))
-    return sum(count >= least for count in in_view.values())
+    in_view = Counter(pose.person_id for people in frames for pose in people)
+    return count_in_view(in_view.values(), len(frames))
+
+
+def count_in_view(frames_in_view: Iterable[int], frames: int) -> int:
+    """``count_people`` from the number of frames that each person is in view, of ``frames`` in all."""
+    least = min(BLIP_FRAMES, BLIP_SHARE * frames)
+    return sum(count >= least for count in frames_in_view)
+
+
+def most_prominent(ids: Sequence[int], boxes: np.ndarray, followed: Collection[int], limit: int) -> list[int]:
+    """Which of a frame's people are kept when at most ``limit`` may be: places in ``ids``, rising.
+
+    ``boxes`` (N, 4) are theirs. Whoever was ``followed`` in the frame before comes first, then the largest, so that a
+    crowd behind a dancer does not take her place from frame to frame.
+    """
+    areas = box_areas(np.asarray(boxes, np.float64).reshape(-1, 4))
+    order = sorted(range(len(ids)), key=lambda place: (ids[place] not in followed, -areas[place], ids[place]))
+    return sorted(order[:limit])

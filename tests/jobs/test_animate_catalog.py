@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from jobs.animate_catalog import OK, SOME_QUARANTINED, WRONG_REQUEST, main
+from jobs.animate_catalog import main
+from jobs.arguments import OK, SOME_QUARANTINED, WRONG_REQUEST
 from pipeline.video import probe_video
 from tests.conftest import ffmpeg
 from tests.model.estimators.test_dwpose import detector_row, make_detector, make_pose_network, peaks
