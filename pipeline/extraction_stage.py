@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import logging
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +21,7 @@ import ray
 
 from model.artifacts import sha256
 from pipeline.extraction import Request, fingerprint, settings_of
-from pipeline.inputs import InputError, local_copy
+from pipeline.inputs import InputError, local_copy, version_at
 from pipeline.listing import Video
 from pipeline.part_writer import PartWriter
 from pipeline.pose_store import part_name
@@ -96,6 +98,8 @@ class ExtractPoses:
         frames = 0
         try:
             ray.get(self._ledger.begin.remote(video.uri))
+            if not video.version:
+                video = dataclasses.replace(video, version=version_at(video.uri, "video"))
             with local_copy(video.uri) as path, unchanged(path, video.uri):
                 finished = self._finished(video, path)
             frames = finished.frames
@@ -109,7 +113,8 @@ class ExtractPoses:
     def _finished(self, video: Video, path: Path) -> Finished:
         video_id = sha256(path)
         mark = fingerprint(video_id, self._estimator, self._request.sampling)
-        owner: str | None = ray.get(self._ledger.claim.remote(mark, video.uri))
+        answer: Any = self._ledger.claim.remote(mark, video.uri)
+        owner: str | None = ray.get(answer)
         if owner is not None:
             return Finished(video.uri, video.version, video_id, same_as=owner)
         sampling = self._request.sampling

@@ -13,7 +13,7 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from model.artifacts import ArtifactError, open_filesystem, version_of
-from pipeline.retries import patiently
+from pipeline.retries import is_outage, patiently
 
 MAX_BYTES = {"reference": 256 << 20, "driving": 64 << 30, "video": 64 << 30}
 
@@ -24,6 +24,10 @@ class InputError(ValueError):
 
 class InputRefused(InputError):
     """An input that is there and will not be read: its size is reason enough."""
+
+
+class InputMissing(InputError):
+    """An input that is not there, as its store says."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,14 @@ def identify(uri: str, kind: str, known: Mapping[tuple[str, str], str]) -> Input
     return InputFile(uri, version, _digest(uri, kind) if digest is None else digest)
 
 
-def version_at(uri: str, kind: str) -> str:
-    """What the store says of a file now, which changes when the file does. Raises as ``identify``, reading nothing."""
+def version_at(uri: str, kind: str, patient: bool = True) -> str:
+    """What the store says of a file now, which changes when the file does. Raises as ``identify``, reading nothing.
+
+    Unless ``patient``, a store that answers with an error is not asked again.
+    """
     with _reading(uri, kind):
         filesystem, path = open_filesystem(uri)
-        info = patiently(lambda: filesystem.info(path), f"asking for {uri}")
+        info = patiently(lambda: filesystem.info(path), f"asking for {uri}") if patient else filesystem.info(path)
         check_size(uri, kind, info)
         return version_of(info)
 
@@ -87,7 +94,9 @@ def _reading(uri: str, kind: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise InputError(f"{kind} {uri}: no such file") from error
+        if is_outage(error):
+            raise InputError(f"{kind} {uri} cannot be read ({error.__cause__})") from error
+        raise InputMissing(f"{kind} {uri}: no such file") from error
     except (InputError, ArtifactError):
         raise
     except Exception as error:  # every store has exceptions of its own

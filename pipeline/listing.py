@@ -9,9 +9,9 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from model.artifacts import absolute, open_filesystem, version_of
+from model.artifacts import ArtifactError, absolute, open_filesystem, version_of
 from pipeline.catalog_file import FORMATS, RowError, is_text, read_rows, resolve
-from pipeline.inputs import InputError, InputRefused, check_size, version_at
+from pipeline.inputs import InputError, InputMissing, InputRefused, check_size, version_at
 from pipeline.quarantine import Quarantined
 from pipeline.retries import patiently
 from pipeline.threads import attempt, in_threads
@@ -30,7 +30,10 @@ class ListingError(ValueError):
 
 @dataclass(frozen=True)
 class Video:
-    """A listed file. ``version`` is what its store says of it; ``line`` its place, from 1; ``row`` its catalog row."""
+    """A listed file. ``line`` is its place, from 1; ``row`` its catalog row.
+
+    ``version`` is what its store says of it, empty where the store did not answer.
+    """
 
     uri: str
     version: str
@@ -143,10 +146,11 @@ def _of_catalog(catalog: str) -> Listing:
         except ValueError as error:
             raw: Mapping[str, Any] = {} if isinstance(row, RowError) else row
             listing.failed.append(Quarantined.of(error, "list", str(raw.get(column) or ""), line, raw))
-    versions = in_threads(lambda uri: attempt(lambda: version_at(uri, "video")), list(named))
+    # Where a store does not answer now, a worker will ask again, and wait as long as that takes.
+    versions = in_threads(lambda uri: attempt(lambda: version_at(uri, "video", patient=False)), list(named))
     for (uri, (line, named_row)), version in zip(named.items(), versions, strict=True):
-        if isinstance(version, Exception):
+        if isinstance(version, (InputRefused, InputMissing, ArtifactError)):
             listing.failed.append(_failed(version, uri, line, named_row))
         else:
-            listing.videos.append(Video(uri, version, line, named_row))
+            listing.videos.append(Video(uri, version if isinstance(version, str) else "", line, named_row))
     return listing

@@ -27,9 +27,14 @@ def patiently(ask: Callable[[], T], what: str) -> T:
     for pause in PAUSES_S:
         try:
             return ask()
-        except _FINAL:
-            raise
         except Exception as error:  # every store has exceptions of its own
+            if isinstance(error, _FINAL) and not is_outage(error):
+                raise
             log.warning("%s failed (%s: %s); trying again", what, type(error).__name__, error)
             time.sleep(pause * random.uniform(0.5, 1.0))
     return ask()
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether fsspec calls a file missing whose server answered with an error of its own, as its HTTP does."""
+    return int(getattr(error.__cause__, "status", 0)) >= 500
