@@ -90,12 +90,14 @@ def summary(outcome: Outcome, output: str) -> str:
             stages = ", ".join(f"{count} in {stage}" for stage, count in Counter(row[1] for row in rows).most_common())
             lines.append(f"... and {len(rows) - _SHOWN} more; in all {stages}")
         lines.append("")
-    frames = sum(finished.frames for finished in outcome.done)
     truncated = sum(finished.truncated for finished in outcome.done)
     repeated = sum(finished.same_as is not None for finished in outcome.done)
     also = f" ({truncated} truncated, {repeated} of known contents)" if truncated or repeated else ""
+    if outcome.frames:
+        rate = outcome.frames / outcome.seconds
+        lines.append(f"{outcome.frames} frames in {outcome.seconds:.0f} s, {rate:.1f} frames/s")
     lines.append(
-        f"{len(outcome.done)} done{also} with {frames} frames, {outcome.kept} kept, {len(outcome.failed)} quarantined; "
+        f"{len(outcome.done)} done{also}, {outcome.kept} kept, {len(outcome.failed)} quarantined; "
         f"{outcome.videos} videos in {output}"
     )
     return "\n".join(lines)

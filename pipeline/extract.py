@@ -52,6 +52,17 @@ class Outcome:
     tables: int = 0
     videos: int = 0
 
+    @property
+    def frames(self) -> int:
+        """Frames looked at in this run."""
+        return sum(finished.frames for finished in self.done)
+
+    @property
+    def seconds(self) -> float:
+        """From when the first video that came to a good end was taken up to the end of the last."""
+        spans = [finished.span for finished in self.done]
+        return max(end for _, end in spans) - min(begun for begun, _ in spans) if spans else 0.0
+
 
 def plan(request: Request, storage: Storage, state: State) -> Plan:
     """List the videos and see what is finished. Reads no video and writes nothing.

@@ -8,6 +8,7 @@ import json
 import logging
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +40,11 @@ _STAGES = ((VideoError, "decode"), (InputError, "fetch"), (StorageError, "write"
 
 @dataclass(frozen=True)
 class Finished:
-    """A video whose poses are in the output. ``same_as`` is the URI of equal contents that were estimated instead."""
+    """A video whose poses are in the output.
+
+    ``same_as`` is the URI of equal contents that were estimated instead, empty for one of an earlier run. ``span`` is
+    from when to when a worker had it, in seconds since the epoch.
+    """
 
     uri: str
     version: str
@@ -47,6 +52,7 @@ class Finished:
     frames: int = 0
     truncated: bool = False
     same_as: str | None = None
+    span: tuple[float, float] = (0.0, 0.0)
 
 
 @ray.remote(num_cpus=0)
@@ -95,7 +101,7 @@ class ExtractPoses:
         return {"packed": [pack(self._outcome(unpack(packed)))["packed"] for packed in batch["packed"]]}
 
     def _outcome(self, video: Video) -> Finished | Quarantined:
-        frames = 0
+        begun, frames = time.time(), 0
         try:
             ray.get(self._ledger.begin.remote(video.uri))
             if not video.version:
@@ -103,7 +109,7 @@ class ExtractPoses:
             with local_copy(video.uri) as path, unchanged(path, video.uri):
                 finished = self._finished(video, path)
             frames = finished.frames
-            return finished
+            return dataclasses.replace(finished, span=(begun, time.time()))
         except Exception as error:
             log.warning("%s: quarantined: %s", video.uri, error)
             return video.failed(error, next((name for kind, name in _STAGES if isinstance(error, kind)), "poses"))

@@ -108,16 +108,11 @@ def test_every_good_video_is_whole_and_every_bad_one_has_its_reason(small):
     assert "of known contents" in small.said
 
 
-def test_killed_and_run_again_the_table_is_that_of_an_undisturbed_run(tmp_path, decoders, toy, small):
-    assert kill_often(small.catalog, tmp_path / "out", decoders, 2, toy, longest=14) == 2
-    assert_equal(tmp_path / "out", small.output)
-
-
 def kill_often(
-    catalog: Path, output: Path, decoders: Path, kills: int, options: tuple[str, ...], longest: float
+    catalog: Path, output: Path, decoders: Path, kills: int, options: tuple[str, ...], longest: float, seed: int = 0
 ) -> int:
     """Run the job and kill it ``kills`` times at random moments, then let it end. How often it really was killed."""
-    moments = random.Random(0)
+    moments = random.Random(seed)
     done = 0
     for _ in range(kills):
         job = start(catalog, output, decoders, *options)
@@ -147,20 +142,29 @@ def assert_equal(ours: Path, theirs: Path) -> None:
     pd.testing.assert_frame_equal(*videos)
 
 
+def test_killed_and_run_again_the_table_is_that_of_an_undisturbed_run(tmp_path, decoders, toy, small):
+    assert kill_often(small.catalog, tmp_path / "out", decoders, 2, toy, longest=14) == 2
+    assert_equal(tmp_path / "out", small.output)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory, decoders: Path) -> Iterator[Undisturbed]:
+    """Two hundred, and the holistic networks."""
+    folder = tmp_path_factory.mktemp("large")
+    with hostile_catalog(folder, copies=6) as (catalog, expected):
+        assert len(expected) >= 200
+        yield Undisturbed(catalog, expected, folder / "out", finish(start(catalog, folder / "out", decoders)))
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_two_hundred_videos_in_one_run(tmp_path, decoders):
-    with hostile_catalog(tmp_path, copies=6) as (catalog, expected):
-        assert len(expected) >= 200
-        finish(start(catalog, tmp_path / "out", decoders))
-    assert_as_expected(tmp_path / "out", expected)
+def test_two_hundred_videos_in_one_run(large):
+    assert_as_expected(large.output, large.expected)
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(7200)
-def test_twenty_kills_at_random_moments(tmp_path, decoders):
-    with hostile_catalog(tmp_path, copies=6) as (catalog, _):
-        killed = kill_often(catalog, tmp_path / "killed", decoders, 20, (), longest=60)
-        assert killed == 20
-        finish(start(catalog, tmp_path / "whole", decoders))
-    assert_equal(tmp_path / "killed", tmp_path / "whole")
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(4))
+def test_twenty_kills_at_random_moments_in_four_lots(tmp_path, decoders, large, seed):
+    assert kill_often(large.catalog, tmp_path / "out", decoders, 5, (), longest=30, seed=seed) == 5
+    assert_equal(tmp_path / "out", large.output)
