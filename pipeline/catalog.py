@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from fsspec.implementations.local import LocalFileSystem
-
-from model.artifacts import ArtifactError, fetch, open_filesystem
 from model.settings import AnimationSettings
+from pipeline.catalog_file import CatalogError, RowError, is_text, read_rows, resolve
 from pipeline.quarantine import Quarantined
+
+__all__ = ["CatalogError", "CatalogRow", "RowError", "VideoSettings", "read_catalog"]
 
 REQUIRED = ("id", "reference", "driving")
 OVERRIDES = ("seed", "steps", "guidance", "fps", "resolution", "fusion", "person")
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-class CatalogError(ValueError):
-    """A catalog that cannot be used at all."""
-
-
-class RowError(ValueError):
-    """A row that cannot be used; the others can."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +65,13 @@ def read_catalog(uri: str, defaults: VideoSettings) -> tuple[list[CatalogRow], l
     Relative paths in a row are relative to the catalog. Of rows with one id, the first counts. Raises
     ``CatalogError`` when the file cannot be read as a catalog: not there, no such format, a column missing, no rows.
     """
-    try:
-        contents = fetch(uri).read_bytes()
-    except (ArtifactError, OSError) as error:
-        raise CatalogError(f"catalog {error}") from error
-    rows = _parse(uri, contents)
-    if not rows:
-        raise CatalogError(f"catalog {uri} has no rows")
+    rows, columns = read_rows(uri)
+    missing = [name for name in REQUIRED if name not in columns]
+    if missing:
+        raise CatalogError(
+            f"catalog {uri} has no column {', '.join(missing)}; it has {', '.join(columns) or 'none'}, "
+            f"and needs {', '.join(REQUIRED)}"
+        )
 
     made: list[CatalogRow] = []
     bad: list[Quarantined] = []
@@ -98,7 +85,7 @@ def read_catalog(uri: str, defaults: VideoSettings) -> tuple[list[CatalogRow], l
                 row["id"] = str(row["id"])
             # Where a row is kept, in a record or in the quarantine, its paths must still lead somewhere.
             row.update(
-                (name, _resolve(row[name].strip(), uri)) for name in ("reference", "driving") if _is_text(row, name)
+                (name, resolve(row[name].strip(), uri)) for name in ("reference", "driving") if is_text(row, name)
             )
             parsed = _row(row, line, defaults)
             # File systems that ignore case would let one video overwrite the other.
@@ -112,51 +99,9 @@ def read_catalog(uri: str, defaults: VideoSettings) -> tuple[list[CatalogRow], l
     return made, bad
 
 
-def _parse(uri: str, contents: bytes) -> list[dict[str, Any] | RowError]:
-    suffix = uri.rpartition(".")[2].lower()
-    rows: list[dict[str, Any] | RowError]
-    try:
-        if suffix == "parquet":
-            table = pq.read_table(io.BytesIO(contents))
-            columns, rows = table.column_names, list(table.to_pylist())
-        elif suffix == "csv":
-            reader = csv.DictReader(io.StringIO(contents.decode("utf-8-sig"), newline=""), strict=True)
-            rows = [_csv_row(number, row) for number, row in enumerate(reader, start=1)]
-            columns = list(reader.fieldnames or [])
-        elif suffix in ("jsonl", "ndjson"):
-            lines = [line for line in contents.decode("utf-8-sig").splitlines() if line.strip()]
-            rows = [_json_row(number, line) for number, line in enumerate(lines, start=1)]
-            columns = sorted({name for row in rows if isinstance(row, dict) for name in row})
-        else:
-            raise CatalogError(f"catalog {uri}: unknown format; expected a .parquet, .csv or .jsonl file")
-    except (UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
-        raise CatalogError(f"catalog {uri} cannot be read as {suffix}: {error}") from error
-    missing = [name for name in REQUIRED if name not in columns]
-    if missing and rows:
-        raise CatalogError(
-            f"catalog {uri} has no column {', '.join(missing)}; it has {', '.join(columns) or 'none'}, "
-            f"and needs {', '.join(REQUIRED)}"
-        )
-    return rows
-
-
-def _csv_row(number: int, row: dict[str, Any]) -> dict[str, Any] | RowError:
-    if None in row:
-        return RowError(f"row {number}: has more fields than the header; quote fields that hold a comma")
-    return row
-
-
-def _json_row(number: int, line: str) -> dict[str, Any] | RowError:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        return RowError(f"row {number}: not JSON ({error})")
-    return row if isinstance(row, dict) else RowError(f"row {number}: a JSON object was expected, found {line[:40]!r}")
-
-
 def _row(row: Mapping[str, Any], line: int, defaults: VideoSettings) -> CatalogRow:
     for name in REQUIRED:
-        if not _is_text(row, name):
+        if not is_text(row, name):
             raise RowError(f"row {line}: {name} is {row.get(name)!r}, expected text")
     row_id = row["id"].strip()
     if not _ID.fullmatch(row_id) or ".." in row_id:
@@ -169,10 +114,6 @@ def _row(row: Mapping[str, Any], line: int, defaults: VideoSettings) -> CatalogR
     except ValueError as error:
         raise RowError(f"row {line} ({row_id}): {error}") from error
     return CatalogRow(row_id, line, row["reference"], row["driving"], settings, row)
-
-
-def _is_text(row: Mapping[str, Any], name: str) -> bool:
-    return isinstance(row.get(name), str) and bool(row[name].strip())
 
 
 def _settings(row: Mapping[str, Any], defaults: VideoSettings) -> VideoSettings:
@@ -213,12 +154,3 @@ def _whole(name: str, value: Any) -> int:
     if not math.isfinite(number) or not number.is_integer():
         raise ValueError(f"{name} is {value!r}, expected a whole number")
     return int(number)
-
-
-def _resolve(uri: str, catalog: str) -> str:
-    if "://" in uri or uri.startswith("/"):
-        return uri
-    filesystem, path = open_filesystem(catalog)
-    folder = path.rpartition("/")[0]
-    joined = f"{folder}/{uri}"
-    return joined if isinstance(filesystem, LocalFileSystem) else str(filesystem.unstrip_protocol(joined))

@@ -8,16 +8,26 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
 from model.artifacts import ArtifactError, open_filesystem, version_of
+from pipeline.retries import is_outage, patiently
 
-MAX_BYTES = {"reference": 256 << 20, "driving": 64 << 30}
+MAX_BYTES = {"reference": 256 << 20, "driving": 64 << 30, "video": 64 << 30}
 
 
 class InputError(ValueError):
     """An input that cannot be read, with its URI and the reason."""
+
+
+class InputRefused(InputError):
+    """An input that is there and will not be read: its size is reason enough."""
+
+
+class InputMissing(InputError):
+    """An input that is not there, as its store says."""
 
 
 @dataclass(frozen=True)
@@ -32,33 +42,65 @@ class InputFile:
 def identify(uri: str, kind: str, known: Mapping[tuple[str, str], str]) -> InputFile:
     """The digest of a file's contents, without reading it where ``known`` has its (uri, version).
 
-    ``kind`` is ``reference`` or ``driving``. Raises ``InputError`` when it is missing, empty, too large or unreadable.
+    ``kind`` is ``reference``, ``driving`` or ``video``. Raises ``InputError`` when it is missing, empty, too large or
+    unreadable.
     """
-    try:
+    version = version_at(uri, kind)
+    digest = known.get((uri, version))
+    return InputFile(uri, version, _digest(uri, kind) if digest is None else digest)
+
+
+def version_at(uri: str, kind: str, patient: bool = True) -> str:
+    """What the store says of a file now, which changes when the file does. Raises as ``identify``, reading nothing.
+
+    Unless ``patient``, a store that answers with an error is not asked again.
+    """
+    with _reading(uri, kind):
         filesystem, path = open_filesystem(uri)
-        info = filesystem.info(path)
-        if info["type"] != "file":
-            raise InputError(f"{kind} {uri} is a {info['type']}, expected a file")
-        size = int(info["size"])
-        if size == 0:
-            raise InputError(f"{kind} {uri} is empty (0 bytes)")
-        if size > MAX_BYTES[kind]:
-            raise InputError(f"{kind} {uri} has {size:,} bytes, more than the {MAX_BYTES[kind]:,} allowed")
-        version = version_of(info)
-        digest = known.get((uri, version))
-        if digest is None:
+        info = patiently(lambda: filesystem.info(path), f"asking for {uri}") if patient else filesystem.info(path)
+        check_size(uri, kind, info)
+        return version_of(info)
+
+
+def check_size(uri: str, kind: str, info: Mapping[str, Any]) -> None:
+    """Raises ``InputError`` unless ``info`` is of a file with something in it, and no more than is allowed."""
+    if info["type"] != "file":
+        raise InputError(f"{kind} {uri} is a {info['type']}, expected a file")
+    if info["size"] is None:
+        raise InputError(f"{kind} {uri}: its server does not say how large it is; fetch it and give the copy")
+    size = int(info["size"])
+    if size == 0:
+        raise InputRefused(f"{kind} {uri} is empty (0 bytes)")
+    if size > MAX_BYTES[kind]:
+        raise InputRefused(f"{kind} {uri} has {size:,} bytes, more than the {MAX_BYTES[kind]:,} allowed")
+
+
+def _digest(uri: str, kind: str) -> str:
+    with _reading(uri, kind):
+        filesystem, path = open_filesystem(uri)
+
+        def read() -> str:
             hasher = hashlib.sha256()
             with filesystem.open(path, "rb", cache_type="readahead") as file:
                 while block := file.read(1 << 22):
                     hasher.update(block)
-            digest = hasher.hexdigest()
+            return hasher.hexdigest()
+
+        return patiently(read, f"reading {uri}")
+
+
+@contextmanager
+def _reading(uri: str, kind: str) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
-        raise InputError(f"{kind} {uri}: no such file") from error
+        if is_outage(error):
+            raise InputError(f"{kind} {uri} cannot be read ({error.__cause__})") from error
+        raise InputMissing(f"{kind} {uri}: no such file") from error
     except (InputError, ArtifactError):
         raise
     except Exception as error:  # every store has exceptions of its own
         raise InputError(f"{kind} {uri} cannot be read ({type(error).__name__}: {error})") from error
-    return InputFile(uri, version, digest)
 
 
 @contextmanager
@@ -74,7 +116,9 @@ def local_copy(uri: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder:
         target = Path(folder) / (Path(path).name or "input")
         try:
-            filesystem.get_file(path, str(target))
+            patiently(lambda: filesystem.get_file(path, str(target)), f"fetching {uri}")
+        except FileNotFoundError as error:
+            raise InputError(f"{uri} cannot be fetched: it is no longer there") from error
         except Exception as error:  # every store has exceptions of its own
             raise InputError(f"{uri} cannot be fetched ({type(error).__name__}: {error})") from error
         yield target

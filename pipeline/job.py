@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import uuid
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import ray
-from ray.data import ActorPoolStrategy, DataContext
 
 from cluster.coordinator import create
 from model.embedded_config import EMBEDDED
@@ -27,21 +23,18 @@ from pipeline.progress import Display, ProgressBoard
 from pipeline.quarantine import NAME as QUARANTINE
 from pipeline.quarantine import Quarantined
 from pipeline.quarantine import to_parquet as quarantine_to_parquet
+from pipeline.ray_data import configure, connect, pool
 from pipeline.records import STATE, fingerprint, is_done, known_digests, read_record
 from pipeline.report import MANIFEST, manifest_to_parquet
 from pipeline.resources import Resources
 from pipeline.storage import Storage
 from pipeline.tasks import ModelChoice, ModelUnusable, Task, pack, unpack
+from pipeline.threads import attempt, in_threads
 
 log = logging.getLogger(__name__)
 
-# Waiting for a store, not computing.
-_THREADS = 16
 # A row whose worker dies is tried once more, on a new worker; Ray's own default is to try for ever.
 _DEATHS = 2
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -87,11 +80,13 @@ def plan(request: Request, storage: Storage) -> Plan:
     estimator = request.estimator.identity()
     result = Plan(failed=failed)
 
-    records = dict(zip([row.id for row in rows], _threads(lambda row: read_record(storage, row.id), rows), strict=True))
+    records = dict(
+        zip([row.id for row in rows], in_threads(lambda row: read_record(storage, row.id), rows), strict=True)
+    )
     known = known_digests(records)
     wanted = {(row.reference, "reference") for row in rows} | {(row.driving, "driving") for row in rows}
     ordered = sorted(wanted)
-    files = dict(zip(ordered, _threads(lambda entry: _attempt(lambda: identify(*entry, known)), ordered), strict=True))
+    files = dict(zip(ordered, in_threads(lambda entry: attempt(lambda: identify(*entry, known)), ordered), strict=True))
 
     def place(row: CatalogRow) -> Task | dict[str, Any] | Quarantined:
         reference, driving = files[row.reference, "reference"], files[row.driving, "driving"]
@@ -105,7 +100,7 @@ def plan(request: Request, storage: Storage) -> Plan:
             return record
         return Task(row, reference, driving, mark)
 
-    for row, placed in zip(rows, _threads(place, rows), strict=True):
+    for row, placed in zip(rows, in_threads(place, rows), strict=True):
         if isinstance(placed, Task):
             result.tasks.append(placed)
         elif isinstance(placed, Quarantined):
@@ -122,7 +117,7 @@ def run(request: Request) -> Outcome:
     networks cannot be loaded.
     """
     storage = Storage(request.output)
-    with storage.claimed():
+    with storage.claimed() as claim:
         planned = plan(request, storage)
         outcome = Outcome(kept=planned.done, failed=list(planned.failed))
         log.info(
@@ -130,6 +125,7 @@ def run(request: Request) -> Outcome:
         )
         if planned.tasks:
             for result in _make(request, planned.tasks, storage):
+                claim.check()
                 if isinstance(result, Quarantined):
                     outcome.failed.append(result)
                 else:
@@ -139,12 +135,6 @@ def run(request: Request) -> Outcome:
         storage.write(QUARANTINE, quarantine_to_parquet(outcome.failed))
         storage.remove_folder(STATE)
         return outcome
-
-
-def connect() -> None:
-    """Join the Ray cluster that this process was submitted to or that runs here; start a local one otherwise."""
-    if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=True, logging_level=logging.WARNING)
 
 
 def _make(request: Request, tasks: Sequence[Task], storage: Storage) -> Iterator[dict[str, Any] | Quarantined]:
@@ -178,18 +168,7 @@ def _dataset(request: Request, tasks: Sequence[Task], storage: Storage, board: s
     from pipeline.animate_stage import AnimateRows
     from pipeline.pose_stage import EstimatePoses
 
-    context = DataContext.get_current()
-    # Every row a block of its own: a row that kills its worker takes no other with it, and rows spread over workers.
-    context.target_max_block_size = 1
-    context.max_errored_blocks = -1
-    # One long video is one block, and may take hours.
-    context.execution_options.preserve_order = False
-    context.execution_no_progress_timeout_s = -1
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    # What it says at other levels is of blocks and operators; the job reports rows itself.
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-
+    configure()
     groups: dict[tuple[str, float], list[Task]] = defaultdict(list)
     for task in tasks:
         groups[task.driving.sha256, task.row.settings.fps].append(task)
@@ -204,8 +183,6 @@ def _dataset(request: Request, tasks: Sequence[Task], storage: Storage, board: s
     )
     coordinator = create(partial(SegmentEngine.load, request.threads, **vars(request.model)), resources.workers)
     mortal: dict[str, Any] = {"max_restarts": -1, "max_task_retries": _DEATHS - 1}
-    # Deprecated without a successor in Ray 2.60: there is no other way to bound the retries of a pool's actors.
-    warnings.filterwarnings("ignore", message=".*ray_remote_args", category=DeprecationWarning)
     dataset = ray.data.from_items([pack(group) for group in groups.values()], override_num_blocks=len(groups))
     return dataset.map_batches(
         EstimatePoses,
@@ -218,7 +195,7 @@ def _dataset(request: Request, tasks: Sequence[Task], storage: Storage, board: s
             storage,
             board,
         ),
-        compute=_pool(resources.pose_workers),
+        compute=pool(resources.pose_workers),
         num_cpus=resources.pose_cpus,
         num_gpus=resources.pose_gpus,
         **mortal,
@@ -232,15 +209,10 @@ def _dataset(request: Request, tasks: Sequence[Task], storage: Storage, board: s
             storage,
             board,
         ),
-        compute=_pool(resources.videos),
+        compute=pool(resources.videos),
         num_cpus=resources.video_cpus,
         **mortal,
     )
-
-
-def _pool(size: int) -> ActorPoolStrategy:
-    # A row waits for whichever worker is free first, not behind a long one.
-    return ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
 
 
 def _weights_digest(model: ModelChoice) -> str:
@@ -249,15 +221,3 @@ def _weights_digest(model: ModelChoice) -> str:
     if model.checkpoint is None:
         raise ValueError(f"--model {model.model} needs a MimicMotion checkpoint: give --checkpoint")
     return fetch_weights(model.model, model.checkpoint).digest()
-
-
-def _threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    with ThreadPoolExecutor(min(_THREADS, (os.cpu_count() or 1) * 4)) as pool:
-        return list(pool.map(function, items))
-
-
-def _attempt(function: Callable[[], R]) -> R | Exception:
-    try:
-        return function()
-    except Exception as error:
-        return error

@@ -55,23 +55,6 @@ class VideoPoses:
 
 def write_pose_table(path: Path, poses: VideoPoses, estimator: Mapping[str, Any]) -> None:
     """Write a table. The file's metadata says what frames there were, since a frame with nobody has no row."""
-    rows = [
-        {
-            "video_id": poses.video_id,
-            "uri": poses.uri,
-            "frame_index": frame,
-            "pts_s": poses.pts_s[frame],
-            "width": poses.width,
-            "height": poses.height,
-            "person_id": person.person_id,
-            "bbox": person.box.tolist(),
-            "bbox_score": person.box_score,
-            "keypoints": person.keypoints.ravel().tolist(),
-            "scores": person.scores.tolist(),
-        }
-        for frame, people in enumerate(poses.people)
-        for person in people
-    ]
     facts = {
         "schema_version": VERSION,
         "estimator": dict(estimator),
@@ -79,7 +62,36 @@ def write_pose_table(path: Path, poses: VideoPoses, estimator: Mapping[str, Any]
         "video": {"id": poses.video_id, "uri": poses.uri, "width": poses.width, "height": poses.height},
     }
     schema = SCHEMA.with_metadata({KEY: json.dumps(facts).encode()})
-    pq.write_table(pa.Table.from_pylist(rows, schema), path, compression="zstd")
+    frames = list(zip(range(len(poses.people)), poses.pts_s, poses.people, strict=True))
+    rows = pose_rows(poses.video_id, poses.uri, poses.width, poses.height, frames)
+    pq.write_table(rows.replace_schema_metadata(schema.metadata), path, compression="zstd")
+
+
+def pose_rows(
+    video_id: str, uri: str, width: int, height: int, frames: Sequence[tuple[int, float, Sequence[PersonPose]]]
+) -> pa.Table:
+    """The rows of some frames of a video: ``frames`` are their indices, times in seconds, and who is in them."""
+    seen = [(index, pts_s, person) for index, pts_s, people in frames for person in people]
+    count = len(seen)
+
+    def lists(values: Sequence[np.ndarray], length: int) -> pa.Array:
+        flat = np.concatenate([value.ravel() for value in values]) if values else np.zeros(0)
+        return pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), length)
+
+    columns = {
+        "video_id": pa.repeat(pa.scalar(video_id), count),
+        "uri": pa.repeat(pa.scalar(uri), count),
+        "frame_index": [index for index, _, _ in seen],
+        "pts_s": [pts_s for _, pts_s, _ in seen],
+        "width": pa.repeat(pa.scalar(width, pa.int32()), count),
+        "height": pa.repeat(pa.scalar(height, pa.int32()), count),
+        "person_id": [person.person_id for _, _, person in seen],
+        "bbox": lists([person.box for _, _, person in seen], 4),
+        "bbox_score": [person.box_score for _, _, person in seen],
+        "keypoints": lists([person.keypoints for _, _, person in seen], NUM_KEYPOINTS * 2),
+        "scores": lists([person.scores for _, _, person in seen], NUM_KEYPOINTS),
+    }
+    return pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA)
 
 
 def read_pose_table(path: Path) -> VideoPoses:
@@ -91,9 +103,11 @@ def read_pose_table(path: Path) -> VideoPoses:
     try:
         table = pq.read_table(path)
         facts = json.loads((table.schema.metadata or {})[KEY])
-        sampling, video = facts["sampling"], facts["video"]
         if facts["schema_version"] != VERSION:
             raise PoseTableError(f"{path.name}: pose table version {facts['schema_version']}, expected {VERSION}")
+        if "videos" in facts:
+            raise PoseTableError(f"{path.name}: a table of {facts['videos']} videos; give a table of one, or the video")
+        sampling, video = facts["sampling"], facts["video"]
     except (pa.ArrowException, OSError) as error:
         raise PoseTableError(f"{path.name}: not a parquet file ({error})") from error
     except (KeyError, json.JSONDecodeError) as error:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import tempfile
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from model.estimators import PoseEstimator
 from model.estimators.tracking import count_people, follow_person
-from model.keypoints import PoseSequence
+from model.keypoints import PersonPose, PoseSequence
 from pipeline.inputs import InputFile, local_copy
 from pipeline.pose_table import VERSION, VideoPoses, read_pose_table, write_pose_table
 from pipeline.sampling import sample_indices
@@ -61,19 +62,28 @@ def driving_poses(
         return poses
 
 
+def people_in_frames(frames: Iterable[Frame], estimator: PoseEstimator) -> Iterator[tuple[Frame, list[PersonPose]]]:
+    """Each frame with the people in it, as the estimator gives them; it may look some frames ahead."""
+    waiting: deque[Frame] = deque()
+
+    def pixels() -> Iterator[np.ndarray]:
+        for frame in frames:
+            waiting.append(frame)
+            yield frame.pixels
+
+    for people in estimator.track(pixels()):
+        yield waiting.popleft(), people
+
+
 def _estimate(path: Path, driving: InputFile, fps: float, estimator: PoseEstimator, progress: Progress) -> VideoPoses:
     people, times = [], []
     with read_frames(path, fps=fps) as reader:
         total, info = len(reader.sources), reader.info
         if reader.truncated:
             raise _cut_short(driving)
-
-        def pixels(frame: Frame) -> np.ndarray:
-            times.append(frame.pts_s)
-            return frame.pixels
-
-        for found in estimator.track(map(pixels, reader)):
+        for frame, found in people_in_frames(reader, estimator):
             people.append(found)
+            times.append(frame.pts_s)
             progress(len(people), total)
         # Some files only turn out to be cut short where they end.
         if reader.truncated:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +12,13 @@ import ray
 
 from pipeline.progress_line import shown, time_left
 
-# Where each stage begins and what share of a video's time it has. Between a laptop, where decoding is a large part, and
-# a GPU, where nearly all is denoising: rather too long a time left at the end than too short a one.
-_STAGES = {"poses": (0.0, 0.2), "step": (0.2, 0.5), "frame": (0.7, 0.3)}
+Stages = Mapping[str, tuple[float, float]]
+"""Where each stage begins and what share of a video's time it has."""
+
+# Between a laptop, where decoding is a large part, and a GPU, where nearly all is denoising: rather too long a time
+# left at the end than too short a one.
+ANIMATION: Stages = {"poses": (0.0, 0.2), "step": (0.2, 0.5), "frame": (0.7, 0.3)}
+EXTRACTION: Stages = {"poses": (0.0, 1.0)}
 
 
 @dataclass
@@ -63,8 +67,8 @@ class Reporter:
 class Display:
     """The driver's line: videos, what is at work, frames a second, time left."""
 
-    def __init__(self, board: Any, total: int) -> None:
-        self._board, self._total = board, total
+    def __init__(self, board: Any, total: int, stages: Stages = ANIMATION) -> None:
+        self._board, self._total, self._stages = board, total, stages
         self._done = self._failed = 0
         self._start = time.monotonic()
 
@@ -90,7 +94,8 @@ class Display:
         elapsed = time.monotonic() - self._start
         finished = self._done + self._failed
         begun = sum(
-            _STAGES[stage][0] + _STAGES[stage][1] * done / total for stage, done, total in status.active.values()
+            self._stages[stage][0] + self._stages[stage][1] * done / total
+            for stage, done, total in status.active.values()
         )
         parts = [f"{finished}/{self._total} videos"]
         if self._failed:

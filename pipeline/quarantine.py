@@ -50,14 +50,15 @@ class Quarantined:
         return Quarantined(row_id, stage, type(error).__name__, str(error), trace, attempts, line, row)
 
 
-def to_parquet(entries: Sequence[Quarantined]) -> bytes:
+def to_parquet(entries: Sequence[Quarantined], columns: Sequence[str] = ("reference", "driving")) -> bytes:
     """The table, readable by anything; an empty one has its columns too.
 
-    The rows' own columns stand beside the reasons, as text, so that the file is itself a catalog.
+    The rows' own columns stand beside the reasons, as text, so that the file is itself a catalog. ``columns`` are those
+    that such a catalog always has.
     """
     rows = [{**vars(entry), "row": json.dumps(dict(entry.row), default=str)} for entry in entries]
     table = pa.Table.from_pylist(rows, SCHEMA)
-    for column in sorted({"reference", "driving"}.union(*(entry.row for entry in entries)) - set(SCHEMA.names)):
+    for column in sorted(set(columns).union(*(entry.row for entry in entries)) - set(SCHEMA.names)):
         values = [entry.row.get(column) for entry in entries]
         table = table.append_column(column, pa.array([None if v is None else str(v) for v in values], pa.string()))
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""How the cluster is divided between estimating poses, denoising and decoding, and finishing videos."""
+"""How the cluster is divided between the stages of a job."""
 
 from __future__ import annotations
 
@@ -35,17 +35,8 @@ class Resources:
         Pose workers get a share of the cores beside them; together they ask for less than there is, since a Dataset
         beside actors that hold every core waits for one for ever.
         """
-        total = ray.cluster_resources()
-        cpus, gpus = total.get("CPU", 1.0), total.get("GPU", 0.0)
-        # A head that is to run nothing has no cores to offer, and is not the smallest node that counts.
-        smallest = min(
-            (n["Resources"]["CPU"] for n in ray.nodes() if n["Alive"] and "CPU" in n["Resources"]), default=1.0
-        )
+        cpus, gpus, smallest = _cluster(device, awaited=wanted is not None)
         on_gpu = device.startswith("cuda")
-        if on_gpu and gpus < 1 and wanted is None:
-            raise ValueError(
-                f"device is {device!r}, but the Ray cluster has no GPU; choose cpu, or say how many --workers will come"
-            )
         # DWPose is quick on a GPU and slow without; the embedded estimator runs on cores.
         pose_on_gpu = on_gpu and estimator == "dwpose"
         if on_gpu:
@@ -68,3 +59,46 @@ class Resources:
             pose_gpus=0.25 if pose_on_gpu else 0.0,
             pose_threads=max(1, int(0.5 * cpus / pose_workers)) if estimator == "dwpose" else 1,
         )
+
+
+@dataclass(frozen=True)
+class PoseResources:
+    """How many actors estimate poses, where that is all there is to do, and what each asks Ray for."""
+
+    workers: int
+    cpus: float
+    gpus: float
+    threads: int
+
+    @staticmethod
+    def of(device: str, estimator: str, wanted: int | None, videos: int) -> PoseResources:
+        """Divide the cluster among ``wanted`` workers: by default one a GPU for DWPose on GPUs, else one a core.
+
+        Raises ``ValueError`` when a GPU was asked for and there is none.
+        """
+        cpus, gpus, smallest = _cluster(device)
+        on_gpu = device.startswith("cuda") and estimator == "dwpose"
+        workers = max(1, min(videos, wanted or int(gpus if on_gpu else cpus)))
+        return PoseResources(
+            workers=workers,
+            # Less than all there is: a Dataset whose actors hold every core can deadlock.
+            cpus=min(0.9 * cpus / workers, 0.9 * smallest, 1.0),
+            gpus=1.0 / -(-workers // int(gpus)) if on_gpu else 0.0,
+            threads=max(1, int(min(cpus / workers, smallest))) if estimator == "dwpose" else 1,
+        )
+
+
+def _cluster(device: str, awaited: bool = False) -> tuple[float, float, float]:
+    """Cores, GPUs, and the cores of the smallest node.
+
+    Raises ``ValueError`` where ``device`` is not there, and nobody has said that it is ``awaited``.
+    """
+    total = ray.cluster_resources()
+    cpus, gpus = total.get("CPU", 1.0), total.get("GPU", 0.0)
+    # A head that is to run nothing has no cores to offer, and is not the smallest node that counts.
+    smallest = min((n["Resources"]["CPU"] for n in ray.nodes() if n["Alive"] and "CPU" in n["Resources"]), default=1.0)
+    if device.startswith("cuda") and gpus < 1 and not awaited:
+        raise ValueError(
+            f"device is {device!r}, but the Ray cluster has no GPU; choose cpu, or say how many --workers will come"
+        )
+    return cpus, gpus, smallest

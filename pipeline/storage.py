@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
 from model.artifacts import absolute, open_filesystem
+from pipeline.claim import Claim, Lease, StorageError, locked
+from pipeline.retries import patiently
+
+__all__ = ["Storage", "StorageError"]
 
 _INCOMING = ".incoming"
-
-
-class StorageError(ValueError):
-    """An output that cannot be used, with the reason."""
 
 
 class Storage:
     """Files under one folder, by names relative to it.
 
     Object stores publish an upload when it is complete; on a local disk a file is written aside, under ``.incoming``,
-    and moved into place. Instances can be sent to other processes.
+    and moved into place. Requests that fail are repeated a few times. Instances can be sent to other processes.
     """
 
     def __init__(self, uri: str) -> None:
@@ -63,16 +62,26 @@ class Storage:
     def write(self, name: str, contents: bytes) -> None:
         """Publish ``contents`` in one step."""
         if not self._local:
-            self._filesystem.pipe_file(self._at(name), contents)
+            patiently(lambda: self._filesystem.pipe_file(self._at(name), contents), f"writing {self.path(name)}")
             return
         part = self._part()
         part.write_bytes(contents)
         self._publish(part, name)
 
+    def create(self, name: str, contents: bytes) -> None:
+        """Publish a file that is not there yet. Raises ``FileExistsError`` when it is.
+
+        Where a store cannot tell (fsspec's ``mode="create"``), the last of several writers wins.
+        """
+        try:
+            self._filesystem.pipe_file(self._at(name), contents, mode="create")
+        except (TypeError, NotImplementedError):
+            self.write(name, contents)
+
     def put(self, source: Path, name: str) -> None:
         """Publish a copy of a local file in one step."""
         if not self._local:
-            self._filesystem.put_file(str(source), self._at(name))
+            patiently(lambda: self._filesystem.put_file(str(source), self._at(name)), f"writing {self.path(name)}")
             return
         part = self._part()
         shutil.copyfile(source, part)
@@ -80,7 +89,30 @@ class Storage:
 
     def get(self, name: str, target: Path) -> None:
         """Copy a file here."""
-        self._filesystem.get_file(self._at(name), str(target))
+        patiently(lambda: self._filesystem.get_file(self._at(name), str(target)), f"reading {self.path(name)}")
+
+    def open(self, name: str) -> Any:
+        """A file open for reading bytes, at any place in it."""
+        return patiently(lambda: self._filesystem.open(self._at(name), "rb"), f"opening {self.path(name)}")
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Every file in and below a folder: its name and its bytes. A folder that is not there holds none."""
+        found = patiently(lambda: self._filesystem.find(self._at(folder), detail=True), f"listing {self.path(folder)}")
+        root = f"{self._root.rstrip('/')}/"
+        return {path.removeprefix(root): int(info["size"]) for path, info in sorted(found.items())}
+
+    def move(self, source: str, target: str) -> None:
+        """Publish a whole file under another name, in one step; what had that name is replaced.
+
+        An object store copies it and then removes the first: killed in between, both are there.
+        """
+        if self._local:
+            path = Path(self._at(target))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(self._at(source), path)
+            return
+        patiently(lambda: self._filesystem.cp_file(self._at(source), self._at(target)), f"writing {self.path(target)}")
+        self.remove(source)
 
     def remove(self, name: str) -> None:
         """Remove a file that may be gone already."""
@@ -112,39 +144,32 @@ class Storage:
         os.replace(part, target)
 
     @contextmanager
-    def claimed(self) -> Iterator[None]:
+    def claimed(self) -> Iterator[Claim]:
         """Hold the folder for one run: make it, see that it can be written, clear what a killed run left half-written.
 
-        On a local disk a second run at the same time is refused; the kernel frees the claim of a dead process. In an
-        object store nothing half-written can be left, and two runs write the same files twice. Raises
-        ``StorageError``.
+        A second run at the same time is refused, and told who holds the folder; the claim of a dead process is free
+        (``claim.py`` says how that is known). Raises ``StorageError``.
         """
         if not self._local:
-            try:
-                self.write(".writable", b"")
-                self.remove(".writable")
-            except Exception as error:  # every store has exceptions of its own
-                raise StorageError(f"output {self.uri} cannot be written ({type(error).__name__}: {error})") from error
-            yield
+            with ExitStack() as stack:
+                try:
+                    claim = stack.enter_context(Lease(self).held())
+                except StorageError:
+                    raise
+                except Exception as error:  # every store has exceptions of its own
+                    raise StorageError(
+                        f"output {self.uri} cannot be written ({type(error).__name__}: {error})"
+                    ) from error
+                yield claim
             return
         try:
             Path(self._root).mkdir(parents=True, exist_ok=True)
             lock = (Path(self._root) / ".lock").open("a+")
         except OSError as error:
             raise StorageError(f"output {self.uri} cannot be written ({error.strerror})") from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                lock.seek(0)
-                raise StorageError(
-                    f"output {self.uri} is in use by process {lock.read() or '?'}; wait for it"
-                ) from error
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+        with lock, locked(lock, self.uri) as claim:
             shutil.rmtree(Path(self._root) / _INCOMING, ignore_errors=True)
             try:
-                yield
+                yield claim
             finally:
                 shutil.rmtree(Path(self._root) / _INCOMING, ignore_errors=True)

@@ -36,6 +36,9 @@ _INFO_BYTES = 1 << 16
 # their pictures until they are asked for. So it reads what would fit into this altogether, and PyAV what is longer.
 _DECORD_BYTES = 1 << 30
 
+DEADLINE_S = 60.0
+"""Longest time in seconds that a reading process may give no sign of life, unless the caller says otherwise."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -92,7 +95,7 @@ class _Index:
     request: dict[str, Any]
 
 
-def probe_video(path: str | Path, *, limits: VideoLimits | None = None, deadline_s: float = 60.0) -> VideoInfo:
+def probe_video(path: str | Path, *, limits: VideoLimits | None = None, deadline_s: float = DEADLINE_S) -> VideoInfo:
     """Read what a local video file holds: its header, its first frame, and one pass over its packets.
 
     Args:
@@ -109,22 +112,26 @@ def read_frames(
     fps: float | None = None,
     *,
     at_s: Sequence[float] | None = None,
+    stride: int = 1,
     limits: VideoLimits | None = None,
-    deadline_s: float = 60.0,
+    deadline_s: float = DEADLINE_S,
 ) -> "FrameReader":
     """Open a local video file for reading frame by frame, in memory that does not grow with its length.
 
     Args:
         fps: output frames a second. The output then has `round(duration * fps)` frames, at least one, and output
-            frame i is what is on screen i / fps seconds after the first frame appears. None gives every frame once.
+            frame i is what is on screen i / fps seconds after the first frame appears. None goes by `stride`.
+        stride: without `fps`, every how many of the video's own frames one is given; 1 gives every frame once.
         at_s: instead of a rate, rising times in seconds on the file's clock: what is on screen then.
         deadline_s: longest time in seconds that the reading process may give no sign of life. Past it, decord is given
             up for PyAV, and PyAV is given up for good.
 
     Raises:
         VideoError: as for `probe_video`. Reading raises it too, where no decoder can go on.
-        ValueError: `fps` is not a positive number, or `at_s` are not rising times.
+        ValueError: `fps` or `stride` is not a positive number, or `at_s` are not rising times.
     """
+    if stride < 1:
+        raise ValueError(f"stride is {stride}; give a whole number from 1")
     if fps is not None and not 0 < fps < float("inf"):
         raise ValueError(f"fps is {fps}; give a positive number of frames a second, or None for every frame")
     times = None if at_s is None else np.asarray(at_s, np.float64)
@@ -135,7 +142,7 @@ def read_frames(
     if times is not None:
         sources = frames_at(index.seconds, times)
     elif fps is None:
-        sources = np.arange(len(index.timestamps))
+        sources = np.arange(0, len(index.timestamps), stride)
     elif index.info.duration_s * fps > limits.max_frames:
         raise VideoError(
             f"{path}: {index.info.duration_s:.0f} s at {fps:g} fps are more than {limits.max_frames} frames, "
@@ -143,7 +150,7 @@ def read_frames(
         )
     else:
         sources = sample_indices(index.seconds, index.info.duration_s, fps)
-    return FrameReader(path, index, sources, deadline_s)
+    return FrameReader(path, index, sources, fps or index.info.fps / stride, deadline_s)
 
 
 class FrameReader(Iterator[Frame]):
@@ -152,14 +159,16 @@ class FrameReader(Iterator[Frame]):
     Attributes:
         info: what the file holds.
         sources: (n,) which source frame each output frame shows.
+        fps: output frames a second, the mean where they go by the video's own.
         truncated: the file ended before its header or its index said; what could be read was delivered. Final once the
             frames are all read.
         decoder: which library is decoding, "decord" or "PyAV".
     """
 
-    def __init__(self, path: Path, index: _Index, sources: np.ndarray, deadline_s: float) -> None:
+    def __init__(self, path: Path, index: _Index, sources: np.ndarray, fps: float, deadline_s: float) -> None:
         self.info = index.info
         self.sources = sources
+        self.fps = fps
         self.truncated = index.info.truncated
         self._path = path
         self._index = index

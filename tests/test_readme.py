@@ -7,21 +7,28 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from jobs.animate_catalog import Options
+from jobs.extract_poses import Options as PoseOptions
 from jobs.inspect_poses import Options as InspectOptions
 from jobs.select_clips import Options as SelectOptions
 from model.settings import AnimationSettings
 from pipeline.catalog import VideoSettings
 from pipeline.clip_table import SCHEMA as CLIP_SCHEMA
 from pipeline.clips import REASONS, ClipSettings
+from pipeline.storage import Storage
 from pipeline.video import probe_video
+from tests.pipeline.pose_outputs import write_part
+from tests.pipeline.test_pose_store import bring
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_the_ten_lines_animate_a_picture_without_ray(tmp_path, dance, dancer_picture):
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (example,) = (example for example in EXAMPLES if "Animator" in example)
     statements = [line for line in example.splitlines() if line.strip() and not line.startswith(("from", "import"))]
     assert len(statements) <= 10
     shutil.copy(dance, tmp_path / "dance.mp4")
@@ -33,8 +40,32 @@ def test_the_ten_lines_animate_a_picture_without_ray(tmp_path, dance, dancer_pic
     assert probe_video(tmp_path / "out.mp4").frames == 8
 
 
+@pytest.mark.parametrize("library", ["pandas", "duckdb", "datasets"])
+def test_two_lines_open_the_pose_tables_without_our_code(library, tmp_path):
+    (example,) = (example for example in EXAMPLES if re.search(rf"(import|from) {library}", example))
+    assert len(example.strip().splitlines()) == 2
+    storage = Storage(str(tmp_path / "poses"))
+    for name in ("a", "b", "c"):
+        write_part(storage, tmp_path, name)
+    bring(storage, dict.fromkeys("abc", "a"), table_bytes=1)
+    assert len(list((tmp_path / "poses" / "poses").iterdir())) > 1
+    counts = {
+        "pandas": "len(poses) == 15",
+        "duckdb": "sorted(poses['frames']) == [5, 5, 5]",
+        "datasets": "len(poses) == 15",
+    }
+    first = {"pandas": "len(poses['scores'][0]) == 133", "datasets": "len(poses[0]['keypoints']) == 266"}
+    code = f"{example}assert {counts[library]}\nassert {first.get(library, True)}\n"
+    # Isolated from this project, and from caches of other runs.
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_every_option_is_in_the_table_of_settings():
-    for configuration in (Options, VideoSettings, AnimationSettings):
+    for configuration in (Options, PoseOptions, VideoSettings, AnimationSettings):
         for name, field in configuration.__dataclass_fields__.items():
             if "help" in field.metadata:
                 assert f"`--{name.replace('_', '-')}`" in README, name

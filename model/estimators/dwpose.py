@@ -24,7 +24,7 @@ from model.estimators.dwpose_codec import (
     pose_input,
     pose_region,
 )
-from model.estimators.tracking import BoxTracker
+from model.estimators.tracking import BoxTracker, most_prominent
 from model.keypoints import NUM_KEYPOINTS, PersonPose
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,9 @@ class DWPose:
 
     ``detector`` is yolox_l.onnx, ``pose`` is dw-ll_ucoco_384.onnx. ``device`` is "cpu" or "cuda", "cuda:1", ...; where
     ONNX Runtime has no CUDA the CPU is used, with a warning. ``threads`` bounds the CPU threads of one network, all
-    cores by default. In a frame without any person nobody is seen: the released code takes the whole frame for one.
+    cores by default. At most ``max_people`` are estimated in a frame, everybody by default; all of a frame go through
+    the pose network as one batch, where the file allows batches. In a frame without any person nobody is seen: the
+    released code takes the whole frame for one.
 
     Raises ``FileNotFoundError`` or ``ValueError``, naming the file, when one is missing, not ONNX, or another network.
     """
@@ -54,40 +56,58 @@ class DWPose:
     name = "dwpose"
     version = "1"
 
-    def __init__(self, detector: Path, pose: Path, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        detector: Path,
+        pose: Path,
+        device: str = "cpu",
+        threads: int | None = None,
+        max_people: int | None = None,
+    ) -> None:
         providers = _providers(device)
+        self._max_people = max_people
         self._detector = _session(detector, providers, threads, _DETECTOR_INPUT, _DETECTOR_OUTPUTS)
         self._pose = _session(pose, providers, threads, _POSE_INPUT, _POSE_OUTPUTS)
+        self._batches = _takes_batches(self._pose)
         self.digest = hashlib.sha256(f"{sha256(detector)} {sha256(pose)}".encode()).hexdigest()
 
     def track(self, frames: Iterable[np.ndarray]) -> Iterator[list[PersonPose]]:
         """The people of each (H, W, 3) uint8 RGB frame, the surest box first; scores above 1 are cut to 1."""
         tracker = BoxTracker()
+        followed: set[int] = set()
         for frame in frames:
             boxes, box_scores = self._boxes(frame)
-            people = []
-            for person_id, box, box_score in zip(tracker.update(boxes), boxes, box_scores, strict=True):
-                keypoints, scores = self._keypoints(frame, box)
-                people.append(
-                    PersonPose(
-                        person_id,
-                        keypoints.astype(np.float32),
-                        scores.clip(0, 1).astype(np.float32),
-                        box.astype(np.float32),
-                        min(1.0, float(box_score)),
-                    )
+            ids = tracker.update(boxes)
+            kept = list(range(len(ids)))
+            if self._max_people is not None:
+                kept = most_prominent(ids, boxes, followed, self._max_people)
+            followed = {ids[place] for place in kept}
+            poses = self._keypoints(frame, [boxes[place] for place in kept])
+            yield [
+                PersonPose(
+                    ids[place],
+                    keypoints.astype(np.float32),
+                    scores.clip(0, 1).astype(np.float32),
+                    boxes[place].astype(np.float32),
+                    min(1.0, float(box_scores[place])),
                 )
-            yield people
+                for place, (keypoints, scores) in zip(kept, poses, strict=True)
+            ]
 
     def _boxes(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         pixels, scale = letterbox(frame)
-        (rows,) = _run(self._detector, pixels.astype(np.float32))
-        return decode_people(rows, scale)
+        (rows,) = _run(self._detector, pixels.astype(np.float32)[None])
+        return decode_people(rows[0], scale)
 
-    def _keypoints(self, frame: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        centre, size = pose_region(box)
-        simcc_x, simcc_y = _run(self._pose, pose_input(frame, centre, size))
-        return decode_keypoints(simcc_x, simcc_y, centre, size)
+    def _keypoints(self, frame: np.ndarray, boxes: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(133, 2) pixels and (133,) scores of the person in each box."""
+        regions = [pose_region(box) for box in boxes]
+        pictures = [pose_input(frame, *region) for region in regions]
+        at_once = len(pictures) if self._batches else 1
+        for start in range(0, len(pictures), at_once or 1):
+            simcc_x, simcc_y = _run(self._pose, np.stack(pictures[start : start + at_once]))
+            for row, region in enumerate(regions[start : start + at_once]):
+                yield decode_keypoints(simcc_x[row], simcc_y[row], *region)
 
 
 def _providers(device: str) -> list[str | tuple[str, dict[str, int]]]:
@@ -133,6 +153,18 @@ def _fits(shape: list[int | str | None], expected: Shape) -> bool:
     )
 
 
-def _run(session: onnxruntime.InferenceSession, picture: np.ndarray) -> list[np.ndarray]:
-    """One picture through a network: its outputs without the batch axis."""
-    return [output[0] for output in session.run(None, {session.get_inputs()[0].name: picture[None]})]
+def _takes_batches(session: onnxruntime.InferenceSession) -> bool:
+    """Whether it answers two crops at once; an open batch axis is a promise that not every export keeps."""
+    shape = session.get_inputs()[0].shape
+    if shape and isinstance(shape[0], int):
+        return False
+    try:
+        outputs = _run(session, np.zeros((2, *_POSE_INPUT), np.float32))
+    except Exception:  # ONNX Runtime's errors share no base class
+        return False
+    return [output.shape for output in outputs] == [(2, *shape) for shape in _POSE_OUTPUTS]
+
+
+def _run(session: onnxruntime.InferenceSession, pictures: np.ndarray) -> list[np.ndarray]:
+    """A batch of pictures through a network: its outputs, batch axis first."""
+    return list(session.run(None, {session.get_inputs()[0].name: pictures}))

@@ -34,6 +34,7 @@ from model.keypoints import BODY, RELIABLE, PersonPose
 PRESENT = 0.5  # below this flag nobody is in the square, as in MediaPipe
 DETECTED = 0.5  # as in MediaPipe
 HAND_IN_VIEW = 0.1  # visibility of the wrist, as in MediaPipe
+MAX_PEOPLE = 4  # followed at once, unless somebody wants more
 DETECT_EVERY = 8  # frames between looks for further people: 2-8 ms a frame, and a third of a second late at most
 SAME_PLACE = 0.1  # of the square's side between two middles of hips: a find this close is somebody followed already
 SAME_BODY = 0.05  # of the square's side, median over the landmarks: two squares that have come to show one person
@@ -51,18 +52,28 @@ class _Body:
 
 
 class _Network:
-    """One TFLite file: (size, size, 3) float pixels in, its outputs in the order of the file."""
+    """One TFLite file: (size, size, 3) uint8 pixels in, its outputs in the order of the file.
 
-    def __init__(self, interpreter: Any) -> None:
+    Pixels become float32 in 0..1, or in -1..1 if ``signed``.
+    """
+
+    def __init__(self, interpreter: Any, signed: bool = False) -> None:
         interpreter.allocate_tensors()
         self._interpreter = interpreter
         self._input = interpreter.get_input_details()[0]
         self._outputs = [output["index"] for output in interpreter.get_output_details()]
+        self._signed = signed
         self.size = int(self._input["shape"][1])
+        # Kept, since fresh memory of this size costs several times what the division does.
+        self._pixels = np.empty((1, self.size, self.size, 3), np.float32)
 
     def __call__(self, picture: np.ndarray, outputs: int) -> list[np.ndarray]:
         """The first ``outputs`` outputs, without the batch axis."""
-        self._interpreter.set_tensor(self._input["index"], picture[None].astype(np.float32))
+        if self._signed:
+            self._pixels[0] = picture / 127.5 - 1
+        else:
+            np.divide(picture, np.float32(255), out=self._pixels[0], dtype=np.float32)
+        self._interpreter.set_tensor(self._input["index"], self._pixels)
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index)[0] for index in self._outputs[:outputs]]
 
@@ -79,21 +90,21 @@ class Holistic:
     version = "1"
     digest = HOLISTIC_DIGEST
 
-    def __init__(self, weights: Path, threads: int = 1, max_people: int = 4) -> None:
+    def __init__(self, weights: Path, threads: int = 1, max_people: int = MAX_PEOPLE) -> None:
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
             raise ImportError("the holistic pose backend runs on LiteRT: pip install ai-edge-litert") from error
         check_weights(weights)
 
-        def network(name: str) -> _Network:
-            return _Network(Interpreter(model_path=str(weights / f"{name}.tflite"), num_threads=threads))
+        def network(name: str, signed: bool = False) -> _Network:
+            return _Network(Interpreter(model_path=str(weights / f"{name}.tflite"), num_threads=threads), signed)
 
-        self._person_detector = network("pose_detection")
+        self._person_detector = network("pose_detection", signed=True)
         self._body = network("pose_landmark_heavy")
         self._hand_recrop = network("hand_recrop")
         self._hand = network("hand_landmark_full")
-        self._face_detector = network("face_detection_short_range")
+        self._face_detector = network("face_detection_short_range", signed=True)
         self._face = network("face_landmark")
         self._person_anchors = anchor_centres(self._person_detector.size, (8, 16, 32, 32, 32))
         self._face_anchors = anchor_centres(self._face_detector.size, (8, 16, 16, 16))
@@ -143,7 +154,7 @@ class Holistic:
     def _find_body(self, frame: np.ndarray, square: Square) -> _Body:
         size = self._body.size
         picture, to_frame = cut_out(frame, square, size, cv2.BORDER_REPLICATE)
-        landmarks, flag, _, heatmap = self._body(picture / 255, outputs=4)
+        landmarks, flag, _, heatmap = self._body(picture, outputs=4)
         landmarks = landmarks.reshape(39, 5)
         points = carry(to_frame, refine_with_heatmap(landmarks[:, :2], heatmap, size))
         visibility = sigmoid(landmarks[:33, 3])
@@ -162,10 +173,10 @@ class Holistic:
             return np.zeros((21, 2)), 0.0
         square = hand_square(body.points[wrist], body.points[index], body.points[pinky])
         picture, to_frame = cut_out(frame, square, self._hand_recrop.size, cv2.BORDER_REPLICATE)
-        (crop,) = self._hand_recrop(picture / 255, outputs=1)
+        (crop,) = self._hand_recrop(picture, outputs=1)
         centre, rim = carry(to_frame, crop.reshape(2, 2))
         picture, to_frame = cut_out(frame, recropped_hand_square(centre, rim), self._hand.size, cv2.BORDER_REPLICATE)
-        landmarks, presence = self._hand(picture / 255, outputs=2)
+        landmarks, presence = self._hand(picture, outputs=2)
         return carry(to_frame, landmarks.reshape(21, 3)[:, :2]), float(presence[0])
 
     def _find_face(self, frame: np.ndarray, body: _Body) -> tuple[np.ndarray, float]:
@@ -175,12 +186,12 @@ class Holistic:
         if not faces:
             return np.zeros((468, 2)), 0.0
         picture, to_frame = cut_out(frame, face_square(faces[0].points), self._face.size, cv2.BORDER_REPLICATE)
-        mesh, flag = self._face(picture / 255, outputs=2)
+        mesh, flag = self._face(picture, outputs=2)
         return carry(to_frame, mesh.reshape(468, 3)[:, :2]), float(sigmoid(flag.ravel()[0]))
 
     def _detect(self, detector: _Network, anchors: np.ndarray, frame: np.ndarray, square: Square) -> list[Detection]:
         picture, to_frame = cut_out(frame, square, detector.size, cv2.BORDER_CONSTANT)
-        regressions, logits = detector(picture / 127.5 - 1, outputs=2)
+        regressions, logits = detector(picture, outputs=2)
         found = decode_detections(regressions, logits[:, 0], anchors, detector.size, DETECTED)
         return [Detection(detection.score, carry(to_frame, detection.points)) for detection in found]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -153,3 +153,14 @@ def count_in_view(frames_in_view: Iterable[int], frames: int) -> int:
     """``count_people`` from the number of frames that each person is in view, of ``frames`` in all."""
     least = min(BLIP_FRAMES, BLIP_SHARE * frames)
     return sum(count >= least for count in frames_in_view)
+
+
+def most_prominent(ids: Sequence[int], boxes: np.ndarray, followed: Collection[int], limit: int) -> list[int]:
+    """Which of a frame's people are kept when at most ``limit`` may be: places in ``ids``, rising.
+
+    ``boxes`` (N, 4) are theirs. Whoever was ``followed`` in the frame before comes first, then the largest, so that a
+    crowd behind a dancer does not take her place from frame to frame.
+    """
+    areas = box_areas(np.asarray(boxes, np.float64).reshape(-1, 4))
+    order = sorted(range(len(ids)), key=lambda place: (ids[place] not in followed, -areas[place], ids[place]))
+    return sorted(order[:limit])

@@ -137,7 +137,11 @@ def _packets(container: Any) -> Iterator[Any]:
 
 def _check_size(width: int, height: int, request: dict[str, Any]) -> None:
     if width <= 0 or height <= 0:
-        raise Refused("it declares no picture size. Export it again")
+        # FFmpeg forgets a size that is beyond the limit that it was given.
+        raise Refused(
+            f"it declares no picture size, or one of more than the limit of {request['max_pixels']} pixels. "
+            "Scale it down, or export it again"
+        )
     if width * height > request["max_pixels"]:
         raise Refused(
             f"its frames are {width}x{height}, more than the limit of {request['max_pixels']} pixels. Scale it down"

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -49,12 +50,18 @@ def s3() -> Iterator[dict[str, str]]:
     server.stop()
 
 
-def test_catalog_inputs_weights_and_output_in_s3(s3, dance, dancer_picture, tmp_path):
+def bucket(s3: dict[str, str]) -> Any:
+    """A client of the server, on which there is a bucket ``data`` now."""
     client = boto3.client(
         "s3", endpoint_url=s3["AWS_ENDPOINT_URL"], aws_access_key_id="test", aws_secret_access_key="test",
         region_name="us-east-1",
     )  # fmt: skip
     client.create_bucket(Bucket="data")
+    return client
+
+
+def test_catalog_inputs_weights_and_output_in_s3(s3, dance, dancer_picture, tmp_path):
+    client = bucket(s3)
     client.upload_file(str(dance), "data", "in/dance.mp4")
     client.upload_file(str(dancer_picture), "data", "in/one.png")
     catalog = (
@@ -138,6 +145,22 @@ def cluster(home: Path) -> Iterator[tuple[str, dict[str, str]]]:
             os.killpg(head.pid, signal.SIGKILL)
 
 
+def submitted(address: str, environment: dict[str, str], code: Path, *job: str) -> subprocess.CompletedProcess[str]:
+    """Submit a job with a copy of the code at ``code``, as an operator does, and wait for its end."""
+    for folder in ("jobs", "pipeline", "model", "cluster"):
+        shutil.copytree(ROOT / folder, code / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [
+        str(SCRIPTS / "ray"), "job", "submit", "--address", address, "--working-dir", str(code), "--", "python", *job
+    ]  # fmt: skip
+    deadline = time.monotonic() + 60
+    while True:
+        submit = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+        # The head answers before its node can take a job.
+        if "No available agent" not in submit.stderr or time.monotonic() > deadline:
+            return submit
+        time.sleep(1)
+
+
 def test_submitted_to_a_cluster_with_token_authentication(tmp_path_factory, dance, dancer_picture):
     # Ray puts sockets under here, whose paths must be short.
     home = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
@@ -146,22 +169,12 @@ def test_submitted_to_a_cluster_with_token_authentication(tmp_path_factory, danc
         shutil.copy(dance, inputs / "dance.mp4")
         shutil.copy(dancer_picture, inputs / "one.png")
         (inputs / "catalog.csv").write_text(HEADER + "one,one.png,dance.mp4\n")
-        code = inputs / "code"
-        for folder in ("jobs", "pipeline", "model", "cluster"):
-            shutil.copytree(ROOT / folder, code / folder, ignore=shutil.ignore_patterns("__pycache__"))
         with cluster(home) as (address, environment):
-            command = [
-                str(SCRIPTS / "ray"), "job", "submit", "--address", address, "--working-dir", str(code), "--",
-                "python", "jobs/animate_catalog.py", "--catalog", str(inputs / "catalog.csv"),
+            submit = submitted(
+                address, environment, inputs / "code",
+                "jobs/animate_catalog.py", "--catalog", str(inputs / "catalog.csv"),
                 "--output", str(inputs / "out"), *SMALL,
-            ]  # fmt: skip
-            deadline = time.monotonic() + 60
-            while True:
-                submit = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-                # The head answers before its node can take a job.
-                if "No available agent" not in submit.stderr or time.monotonic() > deadline:
-                    break
-                time.sleep(1)
+            )  # fmt: skip
         assert submit.returncode == 0, submit.stdout[-3000:] + submit.stderr[-3000:]
         assert "1 made, 0 kept, 0 quarantined" in submit.stdout
         assert (inputs / "out" / "videos" / "one.mp4").is_file()

@@ -67,7 +67,8 @@ def make_detector(path: Path, rows: np.ndarray) -> Path:
 def make_pose_network(path: Path, simcc_x: np.ndarray, simcc_y: np.ndarray) -> Path:
     """Answers every crop with the same (133, 576) and (133, 768)."""
     nodes = [
-        helper.make_node("ReduceMean", ["input"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("ReduceMean", ["input"], ["rows"], axes=[3], keepdims=0),
+        helper.make_node("ReduceMean", ["rows"], ["mean"], axes=[1, 2], keepdims=1),
         helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
         helper.make_node("Add", ["x", "nothing"], ["simcc_x"]),
         helper.make_node("Add", ["y", "nothing"], ["simcc_y"]),

@@ -1,0 +1,239 @@
+"""How fast poses are extracted, beside what would be possible, and what memory a long video takes.
+
+    python benchmarks/pose_throughput.py [--json FILE]
+
+The same clips of a dancer go through a plain loop (one frame after another, as the released code does it), the decoder
+alone, and the pipeline with one worker and with two. The limit is the time that the networks alone took in the plain
+loop: no pipeline on that core can be faster. A rate counts from when the first clip is taken up to when the last is
+stored; that Ray starts and the networks are loaded is shown apart.
+
+Memory is that of a worker and its decoders together, at its highest. For length the networks are toys of the same shape
+(one person in every frame, ten milliseconds a frame); decoding, tracking, cuts, rows and files are the real ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import ffmpeg
+import imageio_ffmpeg
+import psutil
+import ray
+
+from model.estimators.selection import EstimatorChoice
+from pipeline.extract import Outcome, run
+from pipeline.extraction import Request, Sampling
+from pipeline.footage import dancer_clip
+from pipeline.report import table
+from pipeline.video import read_frames
+
+ENOUGH, ENOUGH_WITH_TWO, FLAT = 0.90, 1.8, 1.15
+"""Share of the limit on one core, gain of a second worker, growth of memory from the shortest to the longest video."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What ``frames`` frames of ``videos`` videos took."""
+
+    what: str
+    frames: int
+    videos: int
+    seconds: float
+
+    @property
+    def fps(self) -> float:
+        return self.frames / self.seconds
+
+
+class TimedNetwork:
+    """A LiteRT interpreter that adds up the time in which it computes."""
+
+    seconds = 0.0
+
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter = interpreter
+
+    def invoke(self) -> None:
+        start = time.perf_counter()
+        self._interpreter.invoke()
+        TimedNetwork.seconds += time.perf_counter() - start
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._interpreter, name)
+
+
+def cut_clips(folder: Path, count: int, seconds: float) -> list[Path]:
+    """Clips of the dance, as long each, one after another."""
+    clips = []
+    for number in range(count):
+        clips.append(folder / f"{number:02}.mp4")
+        _encode(clips[-1], seconds, start=2 + number * seconds)
+    return clips
+
+
+def _encode(target: Path, seconds: float, start: float = 0.0, loops: int = 0, height: int = 496) -> None:
+    source = ffmpeg.input(str(dancer_clip()), ss=start, t=seconds, stream_loop=loops)
+    options = {"vcodec": "libx264", "preset": "ultrafast", "pix_fmt": "yuv420p", "an": None}
+    job = source.filter("scale", -2, height).output(str(target), **options)
+    job.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), quiet=True, overwrite_output=True)
+
+
+def plain_loop(clips: Sequence[Path], fps: float) -> tuple[Rate, Rate]:
+    """One frame after another in this process, and of that the networks alone."""
+    cv2.setNumThreads(1)
+    estimator: Any = EstimatorChoice("holistic").load()
+    for network in vars(estimator).values():
+        if hasattr(network, "_interpreter"):
+            network._interpreter = TimedNetwork(network._interpreter)
+    TimedNetwork.seconds, frames, start = 0.0, 0, time.perf_counter()
+    for clip in clips:
+        with read_frames(clip, fps) as reader:
+            frames += sum(1 for _ in estimator.track(frame.pixels for frame in reader))
+    seconds = time.perf_counter() - start
+    loop = Rate("plain loop, one frame after another", frames, len(clips), seconds)
+    return loop, Rate("limit: the networks alone", frames, len(clips), TimedNetwork.seconds)
+
+
+def decode_alone(clips: Sequence[Path], fps: float) -> Rate:
+    frames, start = 0, time.perf_counter()
+    for clip in clips:
+        with read_frames(clip, fps) as reader:
+            frames += sum(1 for _ in reader)
+    return Rate("decoding alone", frames, len(clips), time.perf_counter() - start)
+
+
+def pipeline_rate(folder: Path, output: Path, fps: float, workers: int) -> tuple[Rate, float]:
+    """The whole path, and the seconds before and after it."""
+    start = time.time()
+    outcome = _run(
+        Request(str(folder), str(output), EstimatorChoice("holistic", None, 4), Sampling(fps), workers=workers)
+    )
+    seconds = outcome.seconds
+    what = f"pipeline, {workers} worker{'s' * (workers > 1)}"
+    return Rate(what, outcome.frames, len(outcome.done), seconds), time.time() - start - seconds
+
+
+def _run(request: Request) -> Outcome:
+    outcome = run(request)
+    if outcome.failed:
+        raise RuntimeError(f"{outcome.failed[0].id}: {outcome.failed[0].message}")
+    return outcome
+
+
+def peak_memory(folder: Path, networks: Path, frames: int) -> int:
+    """Bytes of a worker and its decoders, at their highest, over a video of so many frames."""
+    clip = folder / f"{frames}.mp4"
+    _encode(clip, frames / 25, loops=-1, height=240)
+    choice = EstimatorChoice("dwpose", str(networks), 1)
+    with _watched() as peak:
+        outcome = _run(Request(str(clip), str(folder / f"out-{frames}"), choice, Sampling(None, 1), workers=1))
+    assert outcome.frames == frames, f"{outcome.frames} of {frames} frames"
+    return peak[0]
+
+
+@contextmanager
+def _watched() -> Iterator[list[int]]:
+    peak, stop = [0], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.1):
+            peak[0] = max(peak[0], sum(map(_memory, _workers())))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _workers() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if any("MapWorker(MapBatches(ExtractPoses)" in part for part in process.cmdline()):
+                found += [process, *process.children(recursive=True)]
+        except psutil.Error:
+            continue
+    return found
+
+
+def _memory(process: psutil.Process) -> int:
+    """What a process has of its own: libraries that all share are not counted in each."""
+    try:
+        return int(process.memory_full_info().uss)
+    except psutil.Error:
+        return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and say by the exit code whether it is good enough."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--clips", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=7.0, help="of each clip")
+    parser.add_argument("--fps", type=float, default=15.0)
+    parser.add_argument("--lengths", type=int, nargs="*", default=[100, 1000, 10_000], help="frames, for memory")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.ERROR)
+    if not ray.is_initialized():
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+
+    figures: dict[str, Any] = {"cpus": os.cpu_count()}
+    rows, passed = [], True
+    with tempfile.TemporaryDirectory(prefix="mimicmotion-") as name:
+        folder = Path(name)
+        if options.clips:
+            (folder / "clips").mkdir()
+            clips = cut_clips(folder / "clips", options.clips, options.seconds)
+            loop, limit = plain_loop(clips, options.fps)
+            one, around = pipeline_rate(folder / "clips", folder / "one", options.fps, 1)
+            two, _ = pipeline_rate(folder / "clips", folder / "two", options.fps, 2)
+            for rate in (limit, loop, decode_alone(clips, options.fps), one, two):
+                hourly = f"{rate.videos / rate.seconds * 3600:.0f}"
+                rows.append((rate.what, f"{rate.fps:.2f}", hourly, f"{rate.fps / limit.fps:.2f}"))
+                figures[rate.what] = {"frames_s": rate.fps, "videos_h": rate.videos / rate.seconds * 3600}
+            share, gain = one.fps / limit.fps, two.fps / one.fps
+            figures |= {"share_of_limit": share, "gain_of_second_worker": gain, "start_and_end_s": around}
+            passed &= share >= ENOUGH and gain >= ENOUGH_WITH_TWO
+            print(table(("what", "frames/s", "videos/h", "of the limit"), rows))
+            print(
+                f"\nshare of the limit {share:.2f} (wanted {ENOUGH}), two workers {gain:.2f} times one (wanted ", end=""
+            )
+            print(f"{ENOUGH_WITH_TWO}); Ray Data, loading networks and packing tables took {around:.1f} s more")
+        if options.lengths:
+            from tests.jobs.toy_estimator import make_toy_dwpose
+
+            networks = folder / "toy"
+            networks.mkdir()
+            make_toy_dwpose(networks)
+            peaks = {frames: peak_memory(folder, networks, frames) for frames in options.lengths}
+            print(
+                "\n" + table(("frames", "peak memory"), [(n, f"{peak / 2**20:.0f} MiB") for n, peak in peaks.items()])
+            )
+            growth = peaks[options.lengths[-1]] / peaks[options.lengths[0]]
+            print(f"\nthe longest takes {growth:.2f} times the shortest's (wanted at most {FLAT})")
+            figures |= {"peak_memory_bytes": peaks, "growth": growth}
+            passed &= growth <= FLAT
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2))
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""The actor that extracts poses: a listed video becomes a finished part in the output, or a reason why not."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import logging
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import ray
+
+from model.artifacts import sha256
+from pipeline.extraction import Request, fingerprint, settings_of
+from pipeline.inputs import InputError, local_copy, version_at
+from pipeline.listing import Video
+from pipeline.part_writer import PartWriter
+from pipeline.pose_store import part_name
+from pipeline.poses import people_in_frames
+from pipeline.progress import Reporter
+from pipeline.quarantine import Quarantined
+from pipeline.storage import Storage, StorageError
+from pipeline.tasks import pack, unpack
+from pipeline.video import FrameReader, VideoError, read_frames
+
+log = logging.getLogger(__name__)
+
+_STAGES = ((VideoError, "decode"), (InputError, "fetch"), (StorageError, "write"))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A video whose poses are in the output.
+
+    ``same_as`` is the URI of equal contents that were estimated instead, empty for one of an earlier run. ``span`` is
+    from when to when a worker had it, in seconds since the epoch.
+    """
+
+    uri: str
+    version: str
+    video_id: str
+    frames: int = 0
+    truncated: bool = False
+    same_as: str | None = None
+    span: tuple[float, float] = (0.0, 0.0)
+
+
+@ray.remote(num_cpus=0)
+class Ledger:
+    """Who is at which video: so that equal contents are estimated once, and what kills its worker is not tried on."""
+
+    def __init__(self, finished: set[str]) -> None:
+        self._finished = finished
+        self._owners: dict[str, str] = {}
+        self._attempts: Counter[str] = Counter()
+
+    def begin(self, uri: str) -> None:
+        self._attempts[uri] += 1
+
+    def claim(self, mark: str, uri: str) -> str | None:
+        """``None`` where ``uri`` is to be estimated, else the URI that is or was, empty for one of an earlier run."""
+        if mark in self._finished:
+            return ""
+        owner = self._owners.setdefault(mark, uri)
+        return None if owner == uri else owner
+
+    def next_pass(self) -> Counter[str]:
+        """Forget who is at what; how often each URI was begun."""
+        self._owners.clear()
+        return self._attempts
+
+
+class ExtractPoses:
+    """Videos -> ``Finished`` or ``Quarantined``.
+
+    Two calls may run at once, in threads: while one has the estimator, the other fetches its video, starts its decoder
+    and waits with the first frame in hand.
+    """
+
+    def __init__(self, request: Request, threads: int, storage: Storage, board: str, ledger: str) -> None:
+        # OpenCV's own threads cost more than they gain on crops of a few hundred pixels.
+        cv2.setNumThreads(threads)
+        self._estimator = request.choice.load(request.device, threads)
+        self._request = request
+        self._storage = storage
+        self._reporter = Reporter(board)
+        self._ledger = ray.get_actor(ledger)
+        self._turn = threading.Lock()
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
+        return {"packed": [pack(self._outcome(unpack(packed)))["packed"] for packed in batch["packed"]]}
+
+    def _outcome(self, video: Video) -> Finished | Quarantined:
+        begun, frames = time.time(), 0
+        try:
+            ray.get(self._ledger.begin.remote(video.uri))
+            if not video.version:
+                video = dataclasses.replace(video, version=version_at(video.uri, "video"))
+            with local_copy(video.uri) as path, unchanged(path, video.uri):
+                finished = self._finished(video, path)
+            frames = finished.frames
+            return dataclasses.replace(finished, span=(begun, time.time()))
+        except Exception as error:
+            log.warning("%s: quarantined: %s", video.uri, error)
+            return video.failed(error, next((name for kind, name in _STAGES if isinstance(error, kind)), "poses"))
+        finally:
+            self._reporter.finish(video.uri, frames)
+
+    def _finished(self, video: Video, path: Path) -> Finished:
+        video_id = sha256(path)
+        mark = fingerprint(video_id, self._estimator, self._request.sampling)
+        answer: Any = self._ledger.claim.remote(mark, video.uri)
+        owner: str | None = ray.get(answer)
+        if owner is not None:
+            return Finished(video.uri, video.version, video_id, same_as=owner)
+        sampling = self._request.sampling
+        try:
+            with read_frames(
+                path, sampling.fps, stride=sampling.stride or 1, deadline_s=self._request.deadline_s
+            ) as reader:
+                return self._extract(video, video_id, mark, reader)
+        except VideoError as error:
+            # A fetched copy's name says nothing to whoever reads it.
+            raise VideoError(str(error).replace(str(path), video.uri)) from error
+
+    def _extract(self, video: Video, video_id: str, mark: str, reader: FrameReader) -> Finished:
+        first = next(reader, None)
+        if first is None:
+            raise VideoError(f"{video.uri}: no frame of it can be decoded. Export it again.")
+        with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder:
+            part = Path(folder) / "part.parquet"
+            writer = PartWriter(part, video.uri, video_id, reader.info.width, reader.info.height)
+            with self._turn:
+                frames = itertools.chain([first], reader)
+                for done, (frame, people) in enumerate(people_in_frames(frames, self._estimator), start=1):
+                    writer.add(frame, people)
+                    self._reporter.report(video.uri, "poses", done, len(reader.sources))
+            source = video.uri, video.version
+            settings = settings_of(self._estimator, self._request.sampling)
+            writer.close(reader, {"fingerprint": mark, "settings": json.dumps(settings)}, source)
+            try:
+                self._storage.put(part, part_name(video_id, mark, source))
+            except Exception as error:  # every store has exceptions of its own
+                raise StorageError(
+                    f"its poses cannot be written to {self._storage.uri} ({type(error).__name__}: {error})"
+                ) from error
+        return Finished(video.uri, video.version, video_id, writer.frames, reader.truncated)
+
+
+@contextmanager
+def unchanged(path: Path, uri: str) -> Iterator[None]:
+    """See that the file is the same one, untouched, after the block. Raises ``InputError`` when it is not.
+
+    What a reader says of a file that goes away under it is not the reason, and what it read may be of two files.
+    """
+    before = _mark(path)
+    try:
+        yield
+    finally:
+        after = _mark(path)
+        if after is None:
+            raise InputError(f"{uri} vanished while it was being read")
+        if after != before:
+            raise InputError(f"{uri} changed while it was being read; run again when it is complete")
+
+
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns

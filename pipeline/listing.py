@@ -1,0 +1,156 @@
+"""Which videos there are: in a folder, under a prefix, matching a glob, named by a catalog, or just one."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+
+from model.artifacts import ArtifactError, absolute, open_filesystem, version_of
+from pipeline.catalog_file import FORMATS, RowError, is_text, read_rows, resolve
+from pipeline.inputs import InputError, InputMissing, InputRefused, check_size, version_at
+from pipeline.quarantine import Quarantined
+from pipeline.retries import patiently
+from pipeline.threads import attempt, in_threads
+
+COLUMNS = ("uri", "video", "driving")
+"""Of a catalog: the first of these that it has names the videos."""
+
+# What lies beside videos under names that say so. Everything else is looked into: a name proves nothing.
+_TEXTS = {"txt", "md", "json", "jsonl", "ndjson", "csv", "tsv", "parquet", "yaml", "yml", "xml", "nfo", "srt", "vtt"}
+_PICTURES = {"jpg", "jpeg", "png", "webp", "bmp", "npy", "npz"}
+
+
+class ListingError(ValueError):
+    """A request for videos that names none."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """A listed file. ``line`` is its place, from 1; ``row`` its catalog row.
+
+    ``version`` is what its store says of it, empty where the store did not answer.
+    """
+
+    uri: str
+    version: str
+    line: int
+    row: Mapping[str, Any]
+
+    def failed(self, error: BaseException, stage: str, attempts: int = 1) -> Quarantined:
+        """The quarantine's row of this video."""
+        return Quarantined.of(error, stage, self.uri, self.line, self.row, attempts)
+
+
+@dataclass
+class Listing:
+    """The ``videos``, each URI once; rows and files that cannot be; files ``left_out`` as they are named otherwise."""
+
+    videos: list[Video] = field(default_factory=list)
+    failed: list[Quarantined] = field(default_factory=list)
+    left_out: int = 0
+
+
+def list_videos(videos: str) -> Listing:
+    """What ``--videos`` names. No video is read.
+
+    A catalog is a ``.csv``, ``.jsonl`` or ``.parquet`` file whose column ``uri``, ``video`` or ``driving`` names the
+    videos; relative paths are relative to it. A folder is searched with all below it; hidden files and such as are
+    named like pictures, texts or tables are left out. A URI that is neither file nor folder is a prefix of names.
+
+    Raises ``ListingError`` when nothing is there, ``CatalogError`` for a catalog that cannot be used.
+    """
+    if videos.rpartition(".")[2].lower() in FORMATS and not _is_glob(videos):
+        return _of_catalog(videos)
+    filesystem, path = open_filesystem(videos)
+    filesystem.invalidate_cache()
+    try:
+        found, chosen = patiently(lambda: _find(filesystem, path), f"listing {videos}")
+    except Exception as error:  # every store has exceptions of its own
+        raise ListingError(f"videos {videos} cannot be listed ({type(error).__name__}: {error})") from error
+    if not found:
+        raise ListingError(f"videos {videos}: there is no such file, folder or prefix, or nothing in it")
+    local = isinstance(filesystem, LocalFileSystem)
+    listing = Listing()
+    for name, info in sorted(found.items()):
+        if not chosen and _is_sidecar(name, path):
+            listing.left_out += 1
+            continue
+        uri = name if local else str(filesystem.unstrip_protocol(name))
+        line = len(listing.videos) + len(listing.failed) + 1
+        _take(listing, uri, line, {"uri": uri}, info)
+    return listing
+
+
+def _find(filesystem: Any, path: str) -> tuple[dict[str, Any], bool]:
+    """Files by name, and whether each was chosen by its name."""
+    if _is_glob(path):
+        matches = filesystem.glob(path, detail=True)
+        return {name: info for name, info in matches.items() if info["type"] == "file"}, True
+    if filesystem.isfile(path):
+        return {path: filesystem.info(path)}, True
+    if filesystem.isdir(path):
+        return filesystem.find(path, detail=True), False
+    parent = path.rpartition("/")[0]
+    if not parent or not filesystem.isdir(parent):
+        return {}, False
+    below = filesystem.find(parent, detail=True)
+    return {name: info for name, info in below.items() if name.startswith(path)}, False
+
+
+def _is_glob(text: str) -> bool:
+    return any(character in text for character in "*?[")
+
+
+def _is_sidecar(name: str, folder: str) -> bool:
+    inside = name.removeprefix(folder).strip("/").split("/")
+    hidden = any(part.startswith((".", "_")) for part in inside)
+    return hidden or posixpath.splitext(name)[1].lower().lstrip(".") in _TEXTS | _PICTURES
+
+
+def _take(listing: Listing, uri: str, line: int, row: Mapping[str, Any], info: Mapping[str, Any]) -> None:
+    try:
+        check_size(uri, "video", info)
+        listing.videos.append(Video(uri, version_of(info), line, row))
+    except InputError as error:
+        listing.failed.append(_failed(error, uri, line, row))
+
+
+def _failed(error: Exception, uri: str, line: int, row: Mapping[str, Any]) -> Quarantined:
+    # What was seen and refused is a fact about the file; that it could not be asked about is none.
+    return Quarantined.of(error, "check" if isinstance(error, InputRefused) else "list", uri, line, row)
+
+
+def _of_catalog(catalog: str) -> Listing:
+    rows, columns = read_rows(catalog)
+    column = next((name for name in COLUMNS if name in columns), None)
+    if column is None:
+        raise ListingError(
+            f"catalog {catalog} has no column {', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}; "
+            f"it has {', '.join(columns) or 'none'}"
+        )
+    listing = Listing()
+    named: dict[str, tuple[int, Mapping[str, Any]]] = {}
+    for line, row in enumerate(rows, start=1):
+        try:
+            if isinstance(row, RowError):
+                raise row
+            if not is_text(row, column):
+                raise RowError(f"row {line}: {column} is {row.get(column)!r}, expected text")
+            uri = absolute(resolve(row[column].strip(), catalog))
+            # Of rows with one video, the first counts: there is nothing that a second could change.
+            named.setdefault(uri, (line, {**row, column: uri}))
+        except ValueError as error:
+            raw: Mapping[str, Any] = {} if isinstance(row, RowError) else row
+            listing.failed.append(Quarantined.of(error, "list", str(raw.get(column) or ""), line, raw))
+    # Where a store does not answer now, a worker will ask again, and wait as long as that takes.
+    versions = in_threads(lambda uri: attempt(lambda: version_at(uri, "video", patient=False)), list(named))
+    for (uri, (line, named_row)), version in zip(named.items(), versions, strict=True):
+        if isinstance(version, (InputRefused, InputMissing, ArtifactError)):
+            listing.failed.append(_failed(version, uri, line, named_row))
+        else:
+            listing.videos.append(Video(uri, version if isinstance(version, str) else "", line, named_row))
+    return listing

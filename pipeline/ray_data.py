@@ -1,0 +1,42 @@
+"""Ray Data as the jobs use it: rows that may fail alone, in actors that may die."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+
+def connect() -> None:
+    """Join the Ray cluster that this process was submitted to or that runs here; start a local one otherwise."""
+    if not ray.is_initialized():
+        ray.init(include_dashboard=False, log_to_driver=True, logging_level=logging.WARNING)
+
+
+def configure() -> None:
+    """Set this process's Ray Data up for rows that may take hours, or take their worker with them."""
+    context = DataContext.get_current()
+    # Every row a block of its own: a row that kills its worker takes no other with it, and rows spread over workers.
+    context.target_max_block_size = 1
+    context.max_errored_blocks = -1
+    # One long video is one block, and may take hours.
+    context.execution_options.preserve_order = False
+    context.execution_no_progress_timeout_s = -1
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # What it says at other levels is of blocks and operators; the job reports rows itself.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # Deprecated without a successor in Ray 2.60: there is no other way to bound the retries of a pool's actors.
+    warnings.filterwarnings("ignore", message=".*ray_remote_args", category=DeprecationWarning)
+
+
+def pool(size: int, at_once: int = 1) -> ActorPoolStrategy:
+    """A fixed number of actors, each with ``at_once`` rows in hand; the rest wait for whichever is free first."""
+    return ActorPoolStrategy(
+        size=size,
+        max_tasks_in_flight_per_actor=at_once,
+        max_concurrent_calls_per_actor=at_once,
+        enable_true_multi_threading=at_once > 1,
+    )

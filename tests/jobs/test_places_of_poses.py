@@ -1,0 +1,86 @@
+"""Pose tables elsewhere: with object storage for everything, and submitted to a cluster."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from tests.conftest import ffmpeg
+from tests.jobs.test_places import ROOT, bucket, cluster, s3, submitted
+from tests.jobs.toy_estimator import make_toy_dwpose
+
+__all__ = ["s3"]
+
+
+def test_videos_tables_and_state_in_s3(s3, dance, tmp_path):
+    client = bucket(s3)
+    short = tmp_path / "short.mp4"
+    ffmpeg("-i", dance, "-t", "0.2", "-an", short)
+    client.upload_file(str(dance), "data", "clips/2024/dance.mp4")
+    client.upload_file(str(short), "data", "clips/2025/short.mp4")
+    client.put_object(Bucket="data", Key="clips/2025/text.mp4", Body=b"not a video")
+    make_toy_dwpose(tmp_path)
+    for name in ("yolox_l.onnx", "dw-ll_ucoco_384.onnx"):
+        client.upload_file(str(tmp_path / name), "data", f"weights/{name}")
+
+    def run(videos: str) -> tuple[int, str]:
+        command = [
+            sys.executable, "jobs/extract_poses.py", "--videos", videos, "--output", "s3://data/out", "--fps", "5",
+            "--pose-estimator", "dwpose", "--pose-weights", "s3://data/weights",
+        ]  # fmt: skip
+        environment = {**os.environ, **s3, "MIMICMOTION_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+        # A Ray of its own, whatever cluster runs on this machine.
+        environment["RAY_ADDRESS"] = "local"
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr[-3000:]
+
+    def read(key: str) -> pd.DataFrame:
+        return pd.read_parquet(io.BytesIO(client.get_object(Bucket="data", Key=key)["Body"].read()))
+
+    # A run that was killed: its lease is still there, and its process is not.
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    code = f"from tests.pipeline.test_claim import left_by, Storage; left_by(Storage('s3://data/out'), pid={gone.pid})"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **s3}, check=True)
+
+    status, said = run("s3://data/clips")
+    assert status == 3, said
+    assert "2 done, 0 kept, 1 quarantined; 2 videos in s3://data/out" in said
+    keys = {entry["Key"] for entry in client.list_objects_v2(Bucket="data", Prefix="out/")["Contents"]}
+    assert keys == {"out/poses/bucket-all.parquet", "out/videos.parquet", "out/quarantine.parquet"}
+    videos = read("out/videos.parquet")
+    assert sorted(videos["uri"]) == ["s3://data/clips/2024/dance.mp4", "s3://data/clips/2025/short.mp4"]
+    assert set(read("out/poses/bucket-all.parquet")["video_id"]) == set(videos["video_id"])
+    assert list(read("out/quarantine.parquet")["uri"]) == ["s3://data/clips/2025/text.mp4"]
+
+    status, said = run("s3://data/clips/2024")
+    assert status == 0, said
+    assert "0 done, 1 kept, 0 quarantined; 2 videos" in said
+
+
+def test_submitted_to_a_cluster(tmp_path_factory, dance):
+    # Ray puts sockets under here, whose paths must be short.
+    home = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
+    try:
+        folder = tmp_path_factory.mktemp("submitted")
+        (folder / "clips").mkdir()
+        shutil.copy(dance, folder / "clips" / "dance.mp4")
+        make_toy_dwpose(folder)
+        with cluster(home) as (address, environment):
+            submit = submitted(
+                address, environment, folder / "code",
+                "jobs/extract_poses.py", "--videos", str(folder / "clips"), "--output", str(folder / "out"),
+                "--fps", "5", "--pose-estimator", "dwpose", "--pose-weights", str(folder),
+            )  # fmt: skip
+        assert submit.returncode == 0, submit.stdout[-3000:] + submit.stderr[-3000:]
+        assert "1 done, 0 kept, 0 quarantined" in submit.stdout
+        assert len(pd.read_parquet(folder / "out" / "poses")) == 5
+    finally:
+        shutil.rmtree(home, ignore_errors=True)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from pipeline.catalog_file import CatalogError
+from pipeline.listing import ListingError, list_videos
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in (
+        "b.mp4",
+        "a.mkv",
+        "deep/c.mp4",
+        "deep/.hidden.mp4",
+        "_part/d.mp4",
+        "notes.txt",
+        "poster.jpg",
+        "list.m3u8",
+    ):
+        path = tmp_path / "clips" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"video")
+    (tmp_path / "clips" / "empty.mp4").write_bytes(b"")
+    return tmp_path / "clips"
+
+
+def names(videos: str, folder: Path) -> list[str]:
+    return [os.path.relpath(video.uri, folder) for video in list_videos(videos).videos]
+
+
+def test_a_folder_gives_everything_below_it_that_may_be_a_video(folder):
+    listing = list_videos(str(folder))
+    assert [os.path.relpath(video.uri, folder) for video in listing.videos] == [
+        "a.mkv",
+        "b.mp4",
+        "deep/c.mp4",
+        "list.m3u8",
+    ]
+    assert listing.left_out == 4
+    (empty,) = listing.failed
+    assert (empty.id, empty.stage) == (str(folder / "empty.mp4"), "check")
+    assert "0 bytes" in empty.message
+
+
+def test_a_glob_a_prefix_and_one_file(folder):
+    assert names(f"{folder}/*.mp4", folder) == ["b.mp4"]
+    assert names(f"{folder}/*/c.*", folder) == ["deep/c.mp4"]
+    assert names(f"{folder}/de", folder) == ["deep/c.mp4"]
+    assert names(f"{folder}/notes.txt", folder) == ["notes.txt"], "what is named is looked into"
+
+
+def test_a_store_gives_uris(tmp_path):
+    filesystem = fsspec.filesystem("memory")
+    for name in ("2024-01/a.mp4", "2024-02/b.mp4", "2025-01/c.mp4"):
+        filesystem.pipe_file(f"/{tmp_path.name}/{name}", b"video")
+    root = f"memory://{'/' if str(filesystem.unstrip_protocol('/x')).startswith('memory:///') else ''}{tmp_path.name}"
+    found = [video.uri.rpartition(tmp_path.name)[2] for video in list_videos(f"{root}/2024").videos]
+    assert found == ["/2024-01/a.mp4", "/2024-02/b.mp4"]
+    for video in list_videos(root).videos:
+        assert filesystem.cat_file(video.uri) == b"video"
+
+
+@pytest.mark.parametrize("column", ["uri", "video", "driving"])
+def test_a_catalog_names_videos_in_one_of_three_columns(folder, column):
+    catalog = folder / "catalog.csv"
+    catalog.write_text(f"id,{column}\n1,b.mp4\n2,{folder}/a.mkv\n3,none.mp4\n4,\n5,b.mp4\n6,empty.mp4\n")
+    listing = list_videos(str(catalog))
+    assert [os.path.relpath(video.uri, folder) for video in listing.videos] == ["b.mp4", "a.mkv"]
+    assert listing.videos[0].row == {"id": "1", column: str(folder / "b.mp4")}
+    assert {(entry.line, entry.stage) for entry in listing.failed} == {(3, "list"), (4, "list"), (6, "check")}
+
+
+def test_what_names_no_videos_is_refused(folder, tmp_path):
+    for videos, reason in (
+        (tmp_path / "nowhere", "no such file, folder or prefix"),
+        (f"{folder}/*.webm", "no such file"),
+        ("nosuch://bucket/x", "nosuch"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            list_videos(str(videos))
+    (folder / "c.csv").write_text("name\nx\n")
+    with pytest.raises(ListingError, match="no column uri, video or driving; it has name"):
+        list_videos(str(folder / "c.csv"))
+    with pytest.raises(CatalogError, match="no such file"):
+        list_videos(str(folder / "none.csv"))
+
+
+def test_a_file_that_changes_has_another_version(folder):
+    before = list_videos(str(folder / "b.mp4")).videos[0].version
+    assert list_videos(str(folder / "b.mp4")).videos[0].version == before
+    (folder / "b.mp4").write_bytes(b"other")
+    os.utime(folder / "b.mp4", (1, 1))
+    assert list_videos(str(folder / "b.mp4")).videos[0].version != before
