@@ -13,7 +13,7 @@ from typing import Any
 import ray
 
 from pipeline.extraction import Request, Resolved, final_videos, fingerprint, split
-from pipeline.extraction_stage import ExtractPoses, Finished, Ledger
+from pipeline.extraction_stage import Deferred, ExtractPoses, Finished, Ledger
 from pipeline.listing import COLUMNS, Listing, Video, list_videos
 from pipeline.pose_store import Bucket, State, build, clear_parts, finish_publishing, publish, read_state
 from pipeline.progress import EXTRACTION, Display, ProgressBoard
@@ -28,6 +28,8 @@ from pipeline.tasks import pack, unpack
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 2
+# Deaths of its worker that a video in the queue outlives in a pass; if there are more, it waits for the next pass.
+_HAND_BACKS = 4
 # More would cost the driver more than they help: a lost block costs its videos another try, not their poses.
 _MOST_BLOCKS = 4096
 
@@ -162,13 +164,16 @@ def _pass(
         num_cpus=resources.cpus,
         num_gpus=resources.gpus,
         max_restarts=-1,
-        max_task_retries=0,
+        # Not to be tried again, but to be handed back: without retries Ray Data was seen to wait for a lost task.
+        max_task_retries=_HAND_BACKS,
     )
     waiting: list[Finished] = []
     ends: dict[str, Finished | Quarantined] = {}
     # Without a batch size and prefetching each video is seen when it is finished, not when the next one is.
     for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
         for outcome in map(unpack, batch["packed"]):
+            if isinstance(outcome, Deferred):
+                continue
             if isinstance(outcome, Finished) and outcome.same_as:
                 waiting.append(outcome)
                 continue

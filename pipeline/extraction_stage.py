@@ -55,6 +55,13 @@ class Finished:
     span: tuple[float, float] = (0.0, 0.0)
 
 
+@dataclass(frozen=True)
+class Deferred:
+    """A video whose worker died, of it or of another that the worker had in hand: the next pass will tell."""
+
+    uri: str
+
+
 @ray.remote(num_cpus=0)
 class Ledger:
     """Who is at which video: so that equal contents are estimated once, and what kills its worker is not tried on."""
@@ -63,9 +70,15 @@ class Ledger:
         self._finished = finished
         self._owners: dict[str, str] = {}
         self._attempts: Counter[str] = Counter()
+        self._begun: set[str] = set()
 
-    def begin(self, uri: str) -> None:
+    def begin(self, uri: str) -> bool:
+        """Whether ``uri`` may be tried: once in a pass. What Ray sends again, its worker having died, has to wait."""
+        if uri in self._begun:
+            return False
+        self._begun.add(uri)
         self._attempts[uri] += 1
+        return True
 
     def claim(self, mark: str, uri: str) -> str | None:
         """``None`` where ``uri`` is to be estimated, else the URI that is or was, empty for one of an earlier run."""
@@ -77,11 +90,12 @@ class Ledger:
     def next_pass(self) -> Counter[str]:
         """Forget who is at what; how often each URI was begun."""
         self._owners.clear()
+        self._begun.clear()
         return self._attempts
 
 
 class ExtractPoses:
-    """Videos -> ``Finished`` or ``Quarantined``.
+    """Videos -> ``Finished``, ``Quarantined`` or ``Deferred``.
 
     Two calls may run at once, in threads: while one has the estimator, the other fetches its video, starts its decoder
     and waits with the first frame in hand.
@@ -100,10 +114,11 @@ class ExtractPoses:
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
         return {"packed": [pack(self._outcome(unpack(packed)))["packed"] for packed in batch["packed"]]}
 
-    def _outcome(self, video: Video) -> Finished | Quarantined:
+    def _outcome(self, video: Video) -> Finished | Quarantined | Deferred:
         begun, frames = time.time(), 0
         try:
-            ray.get(self._ledger.begin.remote(video.uri))
+            if not ray.get(self._ledger.begin.remote(video.uri)):
+                return Deferred(video.uri)
             if not video.version:
                 video = dataclasses.replace(video, version=version_at(video.uri, "video"))
             with local_copy(video.uri) as path, unchanged(path, video.uri):

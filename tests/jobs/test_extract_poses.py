@@ -145,11 +145,13 @@ def test_what_kills_its_worker_twice_is_quarantined_and_its_neighbours_are_not(c
                     killed.add(process.pid)
                     process.kill()
 
-    thread = threading.Thread(target=kill)
+    thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    status = extract(clips, tmp_path / "out", "--fps", "40", *toy)
-    stop.set()
-    thread.join()
+    try:
+        status = extract(clips, tmp_path / "out", "--fps", "40", *toy)
+    finally:
+        stop.set()
+        thread.join()
     assert status == SOME_QUARANTINED
     (bad,) = pq.read_table(tmp_path / "out" / "quarantine.parquet").to_pylist()
     assert (Path(bad["id"]).name, bad["stage"], bad["attempts"]) == ("killer.mp4", "worker", 2)
