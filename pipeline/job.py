@@ -6,6 +6,7 @@ import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -142,9 +143,10 @@ def _make(request: Request, tasks: Sequence[Task], storage: Storage) -> Iterator
     board = f"mimicmotion-progress-{uuid.uuid4().hex}"
     handle = ProgressBoard.options(name=board).remote()  # type: ignore[attr-defined]
     unfinished = {task.row.id: task for task in tasks}
-    with Display(handle, len(tasks)).shown() as display:
+    dataset, coordinator = _dataset(request, tasks, storage, board)
+    with Display(handle, len(tasks)).shown() as display, _ended(coordinator):
         # Without a batch size and prefetching each row is seen when it is finished, not when the next one is.
-        for batch in _dataset(request, tasks, storage, board).iter_batches(batch_size=None, prefetch_batches=0):
+        for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
             (outcome,) = map(unpack, batch["packed"])
             row_id = outcome.id if isinstance(outcome, Quarantined) else outcome["id"]
             if isinstance(outcome, Quarantined) and outcome.stage == "model":
@@ -162,7 +164,19 @@ def _make(request: Request, tasks: Sequence[Task], storage: Storage) -> Iterator
         yield Quarantined.of(error, "worker", task.row.id, task.row.line, task.row.row, attempts=_DEATHS)
 
 
-def _dataset(request: Request, tasks: Sequence[Task], storage: Storage, board: str) -> ray.data.Dataset:
+@contextmanager
+def _ended(coordinator: Any) -> Iterator[None]:
+    """Its workers hold cores or GPUs that the next job in this process would wait for."""
+    try:
+        yield
+    finally:
+        ray.kill(coordinator)
+
+
+def _dataset(
+    request: Request, tasks: Sequence[Task], storage: Storage, board: str
+) -> tuple[ray.data.Dataset, ray.actor.ActorHandle]:
+    """The rows' outcomes, and the coordinator of the workers that make them."""
     # Here and not above: they bring diffusers and transformers, seconds that a run with nothing to make need not spend.
     from model.segments import SegmentEngine
     from pipeline.animate_stage import AnimateRows
@@ -184,7 +198,7 @@ def _dataset(request: Request, tasks: Sequence[Task], storage: Storage, board: s
     coordinator = create(partial(SegmentEngine.load, request.threads, **vars(request.model)), resources.workers)
     mortal: dict[str, Any] = {"max_restarts": -1, "max_task_retries": _DEATHS - 1}
     dataset = ray.data.from_items([pack(group) for group in groups.values()], override_num_blocks=len(groups))
-    return dataset.map_batches(
+    dataset = dataset.map_batches(
         EstimatePoses,
         batch_size=1,
         fn_constructor_args=(
@@ -213,6 +227,7 @@ def _dataset(request: Request, tasks: Sequence[Task], storage: Storage, board: s
         num_cpus=resources.video_cpus,
         **mortal,
     )
+    return dataset, coordinator
 
 
 def _weights_digest(model: ModelChoice) -> str:
