@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
@@ -15,12 +15,14 @@ from cluster.content import SceneContent
 from cluster.coordinator import UnknownVideo
 from cluster.snapshots import Snapshots
 from cluster.video_run import VideoJob
-from model.animator import Progress
 from model.decoder import join, to_uint8
 from model.framing import LATENT_FACTOR, NETWORK_MULTIPLE
+from model.handover import chunk_frames
 from model.scene import Scene
-from model.segments import chunk_frames
 from model.settings import AnimationSettings, parse_guidance
+
+if TYPE_CHECKING:
+    from model.animator import Progress
 
 _RESTARTS = 5
 

@@ -11,8 +11,7 @@ import ray
 
 from cluster.snapshots import Snapshots
 from model.keypoints import PoseSequence
-from model.scene import Scene
-from model.segments import SegmentedVideo
+from model.scene import Scene, SegmentedVideo
 from model.settings import AnimationSettings
 
 # Frames of poses that travel together: 100 KB, and no more than a window needs.

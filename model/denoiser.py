@@ -6,12 +6,15 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from model.fusion import Fuser, FusionPlan
 from model.sampler import euler_step, guide, input_scale, timestep
-from model.unet import PoseUNet
+
+if TYPE_CHECKING:
+    from model.unet import PoseUNet
 
 
 @dataclass(frozen=True, eq=False)

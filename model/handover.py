@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from model.messages import Assembly, Opening, Part
+from model.messages import Assembly, Chunk, Opening, Part
 from model.routes import Route
 from model.sampler import euler_step
 
@@ -91,3 +91,9 @@ def to_array(tensor: torch.Tensor) -> np.ndarray:
 def to_tensor(array: np.ndarray, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """What has travelled, copied: the object store's own memory cannot be written."""
     return torch.tensor(array, dtype=dtype, device=device)
+
+
+def chunk_frames(chunk: Chunk) -> list[torch.Tensor | np.ndarray]:
+    """A chunk's frames one after another, as ``decoder.join`` takes them."""
+    # Copied, since arrays out of an object store cannot be written and PyTorch warns of it.
+    return [*torch.from_numpy(chunk.head.copy()), *chunk.body, *torch.from_numpy(chunk.tail.copy())]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from model.conditioning import to_signed
 from model.framing import pad_to_network
-from model.posenet import PoseNet
+
+if TYPE_CHECKING:
+    from model.posenet import PoseNet
 
 CAPACITY_BYTES = 4 << 30
 """What is kept at most. At 576x1024 in float16 that is some 700 frames; beyond it they are drawn again every step."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from model.alignment import align_to_reference
-from model.checkpoint import Networks
 from model.conditioning import image_embedding, reference_latent, time_ids, to_signed
 from model.denoiser import Condition
 from model.framing import LATENT_FACTOR, fit_picture, pad_to_network
@@ -19,6 +19,9 @@ from model.noise import frame_noise, reference_noise, released_noise, tile_noise
 from model.pose_features import PoseFeatures
 from model.sampler import guidance_ramp, initial_scale, karras_sigmas
 from model.settings import AnimationSettings, parse_guidance
+
+if TYPE_CHECKING:
+    from model.checkpoint import Networks
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,18 @@ def compose(
     moved = reference_pose.moved(lambda points: fit.points(points, height, width), fit.width, fit.height)
     poses, note = align_to_reference(driving, moved, settings.style)
     return Scene(picture, moved, poses, note)
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentedVideo:
+    """What is the same for all windows of a video: ``frames`` counts the reference frame, ``pose_of`` gives the fitted
+    pose of each; the rest as in ``Scene``.
+    """
+
+    picture: np.ndarray
+    frames: int
+    settings: AnimationSettings
+    pose_of: Callable[[int], PoseSequence]
 
 
 class StagedScene:

@@ -6,8 +6,7 @@ Arrays come and go as NumPy's, which travel without PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,24 +16,11 @@ from model.animator import Animator
 from model.decoder import decode_chunk, to_uint8
 from model.denoiser import Condition, conditional_pass, guided, predict_window, unconditional_pass
 from model.handover import assemble, hand_over, to_array, to_tensor
-from model.keypoints import PoseSequence
 from model.messages import Assembly, Chunk, Opening, Part
 from model.pose_features import PoseFeatures
 from model.routes import Route
-from model.scene import StagedScene
+from model.scene import SegmentedVideo, StagedScene
 from model.settings import AnimationSettings
-
-
-@dataclass(frozen=True, eq=False)
-class SegmentedVideo:
-    """What is the same for all windows of a video: ``frames`` counts the reference frame, ``pose_of`` gives the fitted
-    pose of each; the rest as in ``Scene``.
-    """
-
-    picture: np.ndarray
-    frames: int
-    settings: AnimationSettings
-    pose_of: Callable[[int], PoseSequence]
 
 
 class SegmentEngine:
@@ -147,9 +133,3 @@ class SegmentEngine:
             body=np.stack(body) if body else np.zeros((0, staged.height, staged.width, 3), np.uint8),
             tail=frames[stop:].numpy(),
         )
-
-
-def chunk_frames(chunk: Chunk) -> list[torch.Tensor | np.ndarray]:
-    """A chunk's frames one after another, as ``decoder.join`` takes them."""
-    # Copied, since arrays out of an object store cannot be written and PyTorch warns of it.
-    return [*torch.from_numpy(chunk.head.copy()), *chunk.body, *torch.from_numpy(chunk.tail.copy())]

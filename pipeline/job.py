@@ -177,8 +177,7 @@ def _dataset(
     request: Request, tasks: Sequence[Task], storage: Storage, board: str
 ) -> tuple[ray.data.Dataset, ray.actor.ActorHandle]:
     """The rows' outcomes, and the coordinator of the workers that make them."""
-    # Here and not above: they bring diffusers and transformers, seconds that a run with nothing to make need not spend.
-    from model.segments import SegmentEngine
+    # Here and not above: they bring PyTorch, seconds that a run with nothing to make need not spend.
     from pipeline.animate_stage import AnimateRows
     from pipeline.pose_stage import EstimatePoses
 
@@ -195,9 +194,11 @@ def _dataset(
         len(tasks),
         len(groups),
     )
-    coordinator = create(partial(SegmentEngine.load, request.threads, **vars(request.model)), resources.workers)
+    coordinator = create(partial(request.model.engine, request.threads), resources.workers)
     mortal: dict[str, Any] = {"max_restarts": -1, "max_task_retries": _DEATHS - 1}
-    dataset = ray.data.from_items([pack(group) for group in groups.values()], override_num_blocks=len(groups))
+    dataset: ray.data.Dataset = ray.data.from_items(
+        [pack(group) for group in groups.values()], override_num_blocks=len(groups)
+    )
     dataset = dataset.map_batches(
         EstimatePoses,
         batch_size=1,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model.keypoints import PoseSequence
 from pipeline.catalog import CatalogRow
 from pipeline.inputs import InputFile
 from pipeline.quarantine import Quarantined
+
+if TYPE_CHECKING:
+    from model.segments import SegmentEngine
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,13 @@ class ModelChoice:
     device: str
     dtype: str
     attention: str
+
+    def engine(self, threads: int) -> SegmentEngine:
+        """What a segment worker computes with."""
+        # Here and not above: it brings diffusers and transformers, seconds that only those workers need spend.
+        from model.segments import SegmentEngine
+
+        return SegmentEngine.load(threads, **vars(self))
 
 
 def pack(value: Any) -> dict[str, bytes]:
