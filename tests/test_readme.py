@@ -43,7 +43,7 @@ def test_the_ten_lines_animate_a_picture_without_ray(tmp_path, dance, dancer_pic
 @pytest.mark.parametrize("library", ["pandas", "duckdb", "datasets"])
 def test_two_lines_open_the_pose_tables_without_our_code(library, tmp_path):
     (example,) = (example for example in EXAMPLES if re.search(rf"(import|from) {library}", example))
-    assert len(example.strip().splitlines()) == 2
+    assert len([line for line in example.splitlines() if line]) == 2
     storage = Storage(str(tmp_path / "poses"))
     for name in ("a", "b", "c"):
         write_part(storage, tmp_path, name)
