@@ -158,7 +158,7 @@ def _make(request: Request, tasks: Sequence[Task], storage: Storage) -> Iterator
             yield outcome
     for task in unfinished.values():
         error = RuntimeError(
-            f"{task.row.id}: its worker died {_DEATHS} times, of a crash in native code or for want of memory; "
+            f"{task.row.id}: its worker died whenever it was tried, of a crash in native code or for want of memory; "
             "Ray's logs say which"
         )
         yield Quarantined.of(error, "worker", task.row.id, task.row.line, task.row.row, attempts=_DEATHS)
