@@ -140,7 +140,7 @@ def mixed(workers: int, seconds: float, steps: int) -> dict[str, Any]:
 
     start = time.monotonic()
     # As many at once as the catalog's job takes.
-    threads = [threading.Thread(target=take_part) for _ in range(workers + max(2, workers // 2))]
+    threads = [threading.Thread(target=take_part) for _ in range(workers + max(1, workers // 2))]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -49,7 +49,7 @@ class Resources:
             demand = WorkerDemand(count, min(0.5 * cpus / count, 0.5 * smallest, float(threads)))
         pose_workers = min(driving, max(1, int(gpus // 4) if pose_on_gpu else int(cpus // 4)))
         # While some are being finished or wait between two steps, others keep the workers busy.
-        videos = min(rows, count + max(2, count // 2))
+        videos = min(rows, count + max(1, count // 2))
         return Resources(
             workers=demand,
             videos=videos,

@@ -29,7 +29,7 @@ from tests.conftest import ffmpeg
 from tests.model.estimators.test_dwpose import detector_row, make_detector, make_pose_network, peaks
 
 ROOT = Path(__file__).parents[2]
-SMALL = ("--resolution", "64x64", "--steps", "1", "--fps", "5", "--window", "8", "--overlap", "2")
+SMALL = ("--resolution", "64x64", "--steps", "1", "--fps", "5", "--window", "8", "--overlap", "2", "--workers", "1")
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
