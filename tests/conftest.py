@@ -60,9 +60,14 @@ def dance_poses(dance: Path) -> VideoPoses:
     return VideoPoses(digest, str(dance), info.fps, info.width, info.height, times, people)
 
 
+def start_local_ray() -> None:
+    """A Ray of this process's own, with two cores whatever the machine has."""
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+
+
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
-    """A Ray of this test session's own, with two cores whatever the machine has."""
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    """The Ray of this test session."""
+    start_local_ray()
     yield
     ray.shutdown()

@@ -16,16 +16,21 @@ from cluster.snapshots import Snapshots
 from cluster.video_run import KillsWorkers
 from pipeline.storage import Storage
 from tests.cluster import toy
+from tests.conftest import start_local_ray
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    """One node with two cores, to which tests may add others."""
+    """One node with two cores, to which tests may add others, in place of the session's Ray."""
+    others_wait = ray.is_initialized()
+    ray.shutdown()
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     ray.init(address=found.address, log_to_driver=True, logging_level=logging.ERROR)
     yield found
     ray.shutdown()
     found.shutdown()
+    if others_wait:
+        start_local_ray()
 
 
 @pytest.fixture
