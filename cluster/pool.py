@@ -25,6 +25,7 @@ _LOADING_DEATHS = 3
 _QUEUE = 2
 _WATCH_SECONDS = 5.0
 _FLAPPING_SECONDS = 10.0
+_ROOM_SECONDS = 60.0
 _SLOW = 3.0
 _SLOW_SECONDS = 10.0
 
@@ -105,6 +106,7 @@ class Pool:
         self._failures = 0
         self._broken: Exception | None = None
         self._planned = False
+        self._born = time.monotonic()
         self._watcher: asyncio.Task[None] | None = None
         self.busy_seconds = 0.0
         self.calls = 0
@@ -289,9 +291,13 @@ class Pool:
         self._waiting.clear()
 
     async def _watch(self) -> None:
+        warned = False
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             self._grow()
+            if self._waiting and not self._ready and not warned and time.monotonic() - self._born > _ROOM_SECONDS:
+                warned = True
+                log.warning("no worker is ready yet: Ray has no room for one, or it is still loading the networks")
             for worker in self._ready.values():
                 self._watch_pace(worker)
 

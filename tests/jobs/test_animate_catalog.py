@@ -29,7 +29,7 @@ from tests.conftest import ffmpeg
 from tests.model.estimators.test_dwpose import detector_row, make_detector, make_pose_network, peaks
 
 ROOT = Path(__file__).parents[2]
-SMALL = ("--resolution", "64x64", "--steps", "1", "--fps", "5", "--window", "8", "--overlap", "2", "--workers", "1")
+SMALL = ("--resolution", "64x64", "--steps", "1", "--fps", "5", "--window", "8", "--overlap", "2")
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -44,7 +44,8 @@ def write_catalog(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def animate(catalog: Path, output: Path, *options: str) -> int:
-    return main(["--catalog", str(catalog), "--output", str(output), *SMALL, *options])
+    # One worker, which is started sooner than two.
+    return main(["--catalog", str(catalog), "--output", str(output), *SMALL, "--workers", "1", *options])
 
 
 def quarantined(output: Path) -> dict[str, str]:
@@ -220,7 +221,7 @@ def test_a_request_that_is_wrong_ends_with_2_and_one_line(inputs, tmp_path, caps
     columns = write_catalog(inputs / "columns.csv", [{"id": "a", "driving": "dance.mp4"}])
     file = tmp_path / "file"
     file.write_text("")
-    for arguments, reason in (
+    for (catalog, output, *options), reason in (
         ([good, file / "out"], "cannot be written"),
         ([columns, tmp_path / "out"], "no column reference"),
         ([tmp_path / "none.csv", tmp_path / "out"], "no such file"),
@@ -233,7 +234,7 @@ def test_a_request_that_is_wrong_ends_with_2_and_one_line(inputs, tmp_path, caps
         ([good, tmp_path / "out", "--pose-estimator", "dwpose"], "yolox_l.onnx"),
         ([good, tmp_path / "out", "--pose-weights", str(tmp_path / "none")], "is missing"),
     ):
-        assert animate(*arguments) == WRONG_REQUEST
+        assert main(["--catalog", str(catalog), "--output", str(output), *SMALL, *options]) == WRONG_REQUEST
         message = capsys.readouterr().err.strip().splitlines()[-1]
         assert message.startswith("error: ")
         assert reason in message
