@@ -222,10 +222,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             networks = folder / "toy"
             networks.mkdir()
             make_toy_dwpose(networks)
-            peaks = {frames: peak_memory(folder, networks, frames) for frames in options.lengths}
-            print(
-                "\n" + table(("frames", "peak memory"), [(n, f"{peak / 2**20:.0f} MiB") for n, peak in peaks.items()])
-            )
+            peaks = {}
+            for frames in options.lengths:
+                peaks[frames] = peak_memory(folder, networks, frames)
+                print(f"{frames:>6} frames: {peaks[frames] / 2**20:.0f} MiB at most", flush=True)
             growth = peaks[options.lengths[-1]] / peaks[options.lengths[0]]
             print(f"\nthe longest takes {growth:.2f} times the shortest's (wanted at most {FLAT})")
             figures |= {"peak_memory_bytes": peaks, "growth": growth}
