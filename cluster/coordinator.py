@@ -165,6 +165,7 @@ class _Video:
         for task in (self._denoising, *self._chunks.values()):
             if task is not None:
                 task.cancel()
+        self.run.release()
 
     def _on_step(self, done: int) -> None:
         self._done = done

@@ -135,7 +135,11 @@ class Pool:
         """
         call = Call(video, f"{kind} {number}", submit, prefer)
         self._enqueue(call)
-        worker = await call.place
+        try:
+            worker = await call.place
+        except asyncio.CancelledError:
+            self._withdraw(call)
+            raise
         try:
             refs = call.submit(worker)
             first = await refs[0]
@@ -203,6 +207,17 @@ class Pool:
                     call.place.set_result(worker)
                     return True
         return False
+
+    def _withdraw(self, call: Call) -> None:
+        """Nobody waits for a call any more that was not sent."""
+        if call in self._waiting.get(call.video, ()):
+            self._waiting[call.video].remove(call)
+            if not self._waiting[call.video]:
+                del self._waiting[call.video]
+        for worker in self._ready.values():
+            if call in worker.calls:
+                worker.calls.remove(call)
+                self._plan()
 
     def _done(self, worker: Worker, call: Call) -> None:
         now = time.monotonic()

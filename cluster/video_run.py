@@ -102,6 +102,7 @@ class VideoRun:
     def __init__(self, job: VideoJob, content: ray.ObjectRef, pool: Pool, traffic: Traffic) -> None:
         self._job, self._content, self._pool, self._traffic = job, content, pool, traffic
         self._parts: dict[tuple[int, int], _Sent] = {}
+        self._made: dict[tuple[int, int], _Sent] = {}
         self._workers: dict[tuple[str, int], int] = {}
         self._transitions: dict[tuple[int, int], _Transition] = {}
         self._reference: ray.ObjectRef | None = None
@@ -136,6 +137,12 @@ class VideoRun:
         self.windows = 0
         on_step(step)
 
+    def release(self) -> None:
+        """Let go of all latents, and of what workers hold of them."""
+        for part in (*self._parts.values(), *self._made.values()):
+            part.consumed()
+        self._parts, self._made = {}, {}
+
     async def decode(self, chunk: int) -> ray.ObjectRef:
         """A chunk of the finished video. Raises ``PartsLost`` when its latents are gone."""
         job = self._job
@@ -162,11 +169,11 @@ class VideoRun:
         reference_ref = ray.put(reference)
         self._traffic.coordinator += reference.nbytes
         save = job.snapshots is not None and step > 0 and step % job.save_every == 0
-        made: dict[tuple[int, int], _Sent] = {}
+        self._made = {}
         first = blocks(len(windows), self._pool.numbers)
         answers = await asyncio.gather(
             *(
-                self._window(step, window, reference_ref, resume, split, save, made, first[window])
+                self._window(step, window, reference_ref, resume, split, save, first[window])
                 for window in range(len(windows))
             ),
             return_exceptions=True,
@@ -176,7 +183,7 @@ class VideoRun:
         if errors:
             raise errors[0]
         reports = [answer.first for answer in answers if isinstance(answer, Answer)]
-        self._parts = made
+        self._parts, self._made = self._made, {}
         self._traffic.window_steps += len(windows)
         self._traffic.coordinator += sum(report.share.nbytes for report in reports)
         if save and all(report.saved for report in reports):
@@ -191,7 +198,6 @@ class VideoRun:
         resume: bool,
         split: bool,
         save: bool,
-        made: dict[tuple[int, int], _Sent],
         first: int | None,
     ) -> Answer:
         job, plan = self._job, self._job.plans[step]
@@ -233,7 +239,7 @@ class VideoRun:
                 # When the next window is being computed, and neither worker nor coordinator is waited for.
                 pause = min(_KEEP_SHARE * answer.first.seconds, _KEEP_SECONDS)
                 asyncio.get_running_loop().call_later(pause, self._keep_part, part, step, window)
-            made[window, consumer] = part
+            self._made[window, consumer] = part
         # Nobody else needs what came to this window. What it left can be made again as long as that is kept.
         for route, part in zip(coming, sent, strict=True):
             part.consumed()
@@ -403,7 +409,7 @@ class VideoRun:
 
     async def _state(self, opening: Opening) -> tuple[int, np.ndarray, bool]:
         """Steps done, frame 0's latents after them, and whether the windows' are to be read from a snapshot."""
-        self._parts = {}
+        self.release()
         job = self._job
         if job.snapshots is not None:
             if self._saving is not None:

@@ -70,6 +70,16 @@ def test_videos_share_the_pool_and_a_long_one_does_not_starve_a_short_one(pools)
     np.testing.assert_array_equal(toy.fetch(handle, long), toy.in_one_loop(long))
 
 
+def test_a_video_that_is_given_up_half_way_leaves_nothing_behind_that_the_next_would_wait_for(pools):
+    handle, wanted = pools(2), toy.job(120)
+    toy.start(handle, wanted)
+    # With as many windows waiting as there can be.
+    ray.get(handle.steps_done.remote(wanted.name, 0))
+    toy.start(handle, wanted)
+    toy.follow(handle, wanted)
+    np.testing.assert_array_equal(toy.fetch(handle, wanted), toy.in_one_loop(wanted))
+
+
 def test_what_goes_through_the_coordinator_does_not_grow_with_the_windows_length(pools):
     handle, used = pools(2), []
     frame = 4 * toy.SHAPE[1] * toy.SHAPE[2] * 4
