@@ -16,11 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from model.estimators.holistic_weights import holistic_weights
+from tests.jobs.conftest import s3_client
 from tests.jobs.test_animate_catalog import SMALL
 
 ROOT = Path(__file__).parents[2]
@@ -34,34 +33,8 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-@pytest.fixture
-def s3() -> Iterator[dict[str, str]]:
-    """An S3 server with a bucket ``data``, and the environment that leads to it."""
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    environment = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    yield environment
-    server.stop()
-
-
-def bucket(s3: dict[str, str]) -> Any:
-    """A client of the server, on which there is a bucket ``data`` now."""
-    client = boto3.client(
-        "s3", endpoint_url=s3["AWS_ENDPOINT_URL"], aws_access_key_id="test", aws_secret_access_key="test",
-        region_name="us-east-1",
-    )  # fmt: skip
-    client.create_bucket(Bucket="data")
-    return client
-
-
 def test_catalog_inputs_weights_and_output_in_s3(s3, dance, dancer_picture, tmp_path):
-    client = bucket(s3)
+    client = s3_client(s3)
     client.upload_file(str(dance), "data", "in/dance.mp4")
     client.upload_file(str(dancer_picture), "data", "in/one.png")
     catalog = (

@@ -13,14 +13,13 @@ from pathlib import Path
 import pandas as pd
 
 from tests.conftest import ffmpeg
-from tests.jobs.test_places import ROOT, bucket, cluster, s3, submitted
+from tests.jobs.conftest import s3_client
+from tests.jobs.test_places import ROOT, cluster, submitted
 from tests.jobs.toy_estimator import make_toy_dwpose
-
-__all__ = ["s3"]
 
 
 def test_videos_tables_and_state_in_s3(s3, dance, tmp_path):
-    client = bucket(s3)
+    client = s3_client(s3)
     short = tmp_path / "short.mp4"
     ffmpeg("-i", dance, "-t", "0.2", "-an", short)
     client.upload_file(str(dance), "data", "clips/2024/dance.mp4")
