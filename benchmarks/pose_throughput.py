@@ -1,6 +1,6 @@
 """How fast poses are extracted, beside what would be possible, and what memory a long video takes.
 
-    python benchmarks/pose_throughput.py [--json FILE]
+    python -m benchmarks.pose_throughput [--json FILE]
 
 The same clips of a dancer go through a plain loop (one frame after another, as the released code does it), the decoder
 alone, and the pipeline with one worker and with two. The limit is the time that the networks alone took in the plain

@@ -28,6 +28,15 @@ log = logging.getLogger(__name__)
 # Parts of two steps while one becomes the other, and chunks that wait to be fetched.
 _COPIES = 3
 _STORE_SHARE = 0.5
+# Settings of Ray in the processes of coordinator and workers. A frame's latents go with the call or its answer, and not
+# by way of the object store, which takes several times as long. A step's calls are many and all alike: nobody follows
+# one. And what they do is what everybody else waits for, so Ray need not make them nice to others.
+_RAY_SETTINGS = {
+    "RAY_max_direct_call_object_size": str(256 << 10),
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_event_stats": "0",
+    "RAY_worker_niceness": "0",
+}
 # Calls that may wait at once: more than there can be videos.
 _CONCURRENCY = 10_000
 
@@ -56,7 +65,11 @@ def create(load: Callable[[], Engine], demand: WorkerDemand) -> Any:
     """A coordinator on this node, whose loss is the job's anyway. ``load`` is called in every worker."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     remote = ray.remote(Coordinator).options(
-        num_cpus=0, max_restarts=-1, max_concurrency=_CONCURRENCY, scheduling_strategy=here
+        num_cpus=0,
+        max_restarts=-1,
+        max_concurrency=_CONCURRENCY,
+        scheduling_strategy=here,
+        runtime_env={"env_vars": _RAY_SETTINGS},
     )
     # Passed on unread: only workers import what the networks need.
     return remote.remote(cloudpickle.dumps(load), demand)
@@ -68,7 +81,13 @@ class Coordinator:
     def __init__(self, load: bytes, demand: WorkerDemand) -> None:
         logging.getLogger("cluster").setLevel(logging.INFO)
         # Lost with its owner, and never restarted behind its back: the pool does that, and knows what was lost.
-        options = {"num_cpus": demand.cpus, "num_gpus": demand.gpus, "max_restarts": 0, "max_task_retries": 0}
+        options = {
+            "num_cpus": demand.cpus,
+            "num_gpus": demand.gpus,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "runtime_env": {"env_vars": _RAY_SETTINGS},
+        }
         # What a worker holds can be fetched while it computes.
         remote = ray.remote(**{"concurrency_groups": {"keep": 1}})(SegmentWorker).options(**options)  # type: ignore[call-overload]
         self._pool = Pool(lambda: remote.remote(load), demand.wanted)

@@ -105,7 +105,7 @@ class VideoRun:
         self._made: dict[tuple[int, int], _Sent] = {}
         self._workers: dict[tuple[str, int], int] = {}
         self._transitions: dict[tuple[int, int], _Transition] = {}
-        self._reference: ray.ObjectRef | None = None
+        self._reference: np.ndarray | None = None
         self._saving: asyncio.Task[None] | None = None
         self.windows = len(job.plans[0].windows)
         """How many are at work at once; none after the last step."""
@@ -133,7 +133,7 @@ class VideoRun:
                 assert job.snapshots is not None
                 await asyncio.to_thread(job.snapshots.clear)
                 step, reference, resume = await self._state(opening)
-        self._reference = ray.put(reference)
+        self._reference = reference
         self.windows = 0
         on_step(step)
 
@@ -166,14 +166,13 @@ class VideoRun:
         """All windows of a step; frame 0's latents after it."""
         job, windows = self._job, self._job.plans[step].windows
         self.windows = len(windows)
-        reference_ref = ray.put(reference)
-        self._traffic.coordinator += reference.nbytes
+        self._traffic.coordinator += reference.nbytes * len(windows)
         save = job.snapshots is not None and step > 0 and step % job.save_every == 0
         self._made = {}
         first = blocks(len(windows), self._pool.numbers)
         answers = await asyncio.gather(
             *(
-                self._window(step, window, reference_ref, resume, split, save, first[window])
+                self._window(step, window, reference, resume, split, save, first[window])
                 for window in range(len(windows))
             ),
             return_exceptions=True,
@@ -194,7 +193,7 @@ class VideoRun:
         self,
         step: int,
         window: int,
-        reference: ray.ObjectRef,
+        reference: np.ndarray,
         resume: bool,
         split: bool,
         save: bool,
@@ -247,7 +246,7 @@ class VideoRun:
         return answer
 
     async def _whole(
-        self, order: WindowOrder, sent: Sequence[_Sent], reference: ray.ObjectRef, prefer: int | None, hold: bool
+        self, order: WindowOrder, sent: Sequence[_Sent], reference: np.ndarray, prefer: int | None, hold: bool
     ) -> tuple[Answer, int | None]:
         """Both passes by one worker, which may hold the largest part of what it leaves: that is the one for itself."""
         held: int | None = None
@@ -267,7 +266,7 @@ class VideoRun:
         return answer, held
 
     async def _halves(
-        self, order: WindowOrder, sent: Sequence[_Sent], reference: ray.ObjectRef, prefer: int | None
+        self, order: WindowOrder, sent: Sequence[_Sent], reference: np.ndarray, prefer: int | None
     ) -> Answer:
         """The two passes by two workers, put together by the second."""
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jobs.arguments import OK, SOME_QUARANTINED, WRONG_REQUEST, add_options, given, option
+from jobs.arguments import OK, SOME_QUARANTINED, add_options, given, option
+from jobs.exit_codes import exit_code
 from model.artifacts import absolute
 from model.estimators.selection import EstimatorChoice
 from pipeline.extract import Outcome, Plan, plan, run
@@ -120,19 +120,18 @@ def describe(planned: Plan) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    try:
+
+    def work() -> int:
         request, dry_run = parse(arguments)
         if dry_run:
             storage = Storage(request.output)
             print(describe(plan(request, storage, read_state(storage))))
             return OK
         outcome = run(request)
-    except (OSError, RuntimeError, ValueError) as error:  # what names a file, a row or a setting is one of these
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_REQUEST
-    print(summary(outcome, request.output))
-    return SOME_QUARANTINED if outcome.failed else OK
+        print(summary(outcome, request.output))
+        return SOME_QUARANTINED if outcome.failed else OK
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

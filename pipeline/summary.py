@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from model.estimators.tracking import box_areas, count_in_view
-from model.keypoints import BODY, FACE, LEFT_HAND, RELIABLE, RIGHT_HAND, PersonPose
+from model.keypoints import BODY, FACE, HANDS, LEFT_HAND, RIGHT_HAND, PersonPose, Side, hand_reliable
+from model.motion import body_speed
 
 SCHEMA = pa.schema(
     [
@@ -43,7 +45,6 @@ SCHEMA = pa.schema(
 null if that is in none. ``pts_s`` are the times of all sampled frames, of which those with nobody have no pose row."""
 
 PARTS = {"body": BODY, "face": FACE, "left_hand": LEFT_HAND, "right_hand": RIGHT_HAND}
-HANDS = ("left_hand", "right_hand")
 
 
 @dataclass
@@ -53,7 +54,7 @@ class _Person:
     frames: int = 0
     area: float = 0.0
     confidence: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
-    reliable: dict[str, int] = field(default_factory=lambda: dict.fromkeys(HANDS, 0))
+    reliable: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(HANDS, 0))
     speed: float = 0.0
     steps: int = 0
     last_frame: int = -1
@@ -62,17 +63,13 @@ class _Person:
 
 
 def speed(before: PersonPose, after: PersonPose, seconds: float) -> float | None:
-    """How fast a body moves, in box heights per second.
-
-    The mean distance that the body's keypoints with a score above ``RELIABLE`` in both poses move, over the mean height
-    of the two boxes, over ``seconds``. ``None`` where that is nothing: no such keypoint, no height, no time between.
-    """
-    sure = (before.scores[BODY] > RELIABLE) & (after.scores[BODY] > RELIABLE)
-    height = float(before.box[3] - before.box[1] + after.box[3] - after.box[1]) / 2
-    if not sure.any() or height <= 0 or seconds <= 0:
-        return None
-    distances = np.linalg.norm(after.keypoints[BODY][sure] - before.keypoints[BODY][sure], axis=1)
-    return float(distances.mean()) / height / seconds
+    """How fast a body moves, in box heights per second; ``None`` where ``body_speed`` knows nothing."""
+    pair = (before, after)
+    keypoints = np.stack([pose.keypoints for pose in pair])[:, None]
+    scores = np.stack([pose.scores for pose in pair])[:, None]
+    heights = np.array([[pose.box[3] - pose.box[1]] for pose in pair])
+    found = float(body_speed(keypoints, scores, heights, np.array([seconds]))[0])
+    return None if math.isnan(found) else found
 
 
 class SummaryTally:
@@ -99,8 +96,8 @@ class SummaryTally:
             person.area += float(box_areas(pose.box))
             for name, part in PARTS.items():
                 person.confidence[name] += float(pose.scores[part].mean(dtype=np.float64))
-            for name in HANDS:
-                person.reliable[name] += bool((pose.scores[PARTS[name]] > RELIABLE).all())
+            for side in HANDS:
+                person.reliable[side] += bool(hand_reliable(pose.scores, side))
             if person.last is not None and person.last_frame == frame - 1:
                 step = speed(person.last, pose, pts_s - person.last_s)
                 if step is not None:
@@ -127,6 +124,6 @@ class SummaryTally:
         }
         for name in PARTS:
             facts[f"confidence_{name}"] = main.confidence[name] / main.frames if main else None
-        for name in HANDS:
-            facts[f"reliable_{name}"] = main.reliable[name] / frames if main else 0.0
+        for side in HANDS:
+            facts[f"reliable_{side}_hand"] = main.reliable[side] / frames if main else 0.0
         return facts

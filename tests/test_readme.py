@@ -19,7 +19,7 @@ from pipeline.clip_table import SCHEMA as CLIP_SCHEMA
 from pipeline.clips import REASONS, ClipSettings
 from pipeline.storage import Storage
 from pipeline.video import probe_video
-from tests.pipeline.pose_outputs import write_part
+from tests.pipeline.finished_parts import write_part
 from tests.pipeline.test_pose_store import bring
 
 ROOT = Path(__file__).parents[1]

@@ -14,9 +14,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from model.estimators.holistic_weights import holistic_weights
 from tests.jobs.conftest import s3_client

@@ -12,33 +12,7 @@ import pyarrow.parquet as pq
 from model.estimators.tracking import follow_person
 from model.keypoints import BODY, FACE, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND, PersonPose, hand_reliable
 from pipeline.pose_table import KEY, SCHEMA, VideoPoses
-
-VIDEOS_SCHEMA = pa.schema(
-    [
-        ("video_id", pa.string()),
-        ("uri", pa.string()),
-        ("status", pa.string()),
-        ("note", pa.string()),
-        ("fingerprint", pa.string()),
-        ("table", pa.string()),
-        ("duration_s", pa.float64()),
-        ("source_fps", pa.float64()),
-        ("fps", pa.float64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("frames", pa.int64()),
-        ("people", pa.int32()),
-        ("confidence_body", pa.float32()),
-        ("confidence_face", pa.float32()),
-        ("confidence_left_hand", pa.float32()),
-        ("confidence_right_hand", pa.float32()),
-        ("reliable_left_hand", pa.float32()),
-        ("reliable_right_hand", pa.float32()),
-        ("motion", pa.float32()),
-        ("cuts", pa.list_(pa.int64())),
-        ("pts_s", pa.list_(pa.float64())),
-    ]
-)
+from pipeline.summary import SCHEMA as VIDEOS_SCHEMA
 
 
 def somebody(person_id: int = 0, x: float = 100.0, score: float | np.ndarray = 0.9, size: float = 200.0) -> PersonPose:

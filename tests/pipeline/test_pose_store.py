@@ -13,7 +13,7 @@ import pytest
 from pipeline.pose_files import GROUP_ROWS
 from pipeline.pose_store import Bucket, Kept, State, build, clear_parts, finish_publishing, publish, read_state
 from pipeline.storage import Storage, StorageError
-from tests.pipeline.pose_outputs import mark, sourced, video_id, write_part
+from tests.pipeline.finished_parts import mark, sourced, video_id, write_part
 
 LARGE = 1 << 40
 OLD = [f"old-{i}" for i in range(4)]
