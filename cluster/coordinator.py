@@ -19,8 +19,9 @@ import ray
 from ray import cloudpickle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.parts import PartsLost
 from cluster.pool import Pool
-from cluster.video_run import PartsLost, Traffic, VideoJob, VideoRun
+from cluster.video_run import Traffic, VideoJob, VideoRun
 from cluster.worker import Engine, SegmentWorker
 
 log = logging.getLogger(__name__)

@@ -183,6 +183,8 @@ class Pool:
 
     def _deal(self) -> None:
         self._planned = False
+        if not self._waiting:
+            return
         idle = [worker for worker in self._ready.values() if not worker.calls]
         for worker in idle:
             self._give(worker, {worker.number})

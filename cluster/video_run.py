@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import ray
-from ray.exceptions import ObjectLostError, RayError, RayTaskError
+from ray.exceptions import ObjectLostError, RayTaskError
 
+from cluster.parts import PartsLost, Sent, inputs, secure
 from cluster.pool import Answer, InputGone, Pool, Worker, WorkerGone, blocks
 from cluster.snapshots import Progress, Snapshots, SnapshotUnreadable
 from cluster.worker import HELD, ChunkOrder, NotHeld, WindowOrder
@@ -61,33 +62,6 @@ class KillsWorkers(RuntimeError):
     """A window or chunk that has ended the processes of several workers."""
 
 
-class PartsLost(RuntimeError):
-    """Latents that were in the object store of a node that is gone."""
-
-
-@dataclass(eq=False)
-class _Sent:
-    """A part on its way: its bytes, and the number of the worker that made it. ``ref`` is where it is in the object
-    store, ``None`` as long as only its maker has it; ``kept`` tells whether it has got there; ``again`` makes it anew,
-    while there is what it was made from; ``holder`` is its maker as
-    long as that is to hold it.
-    """
-
-    nbytes: int
-    worker: int
-    ref: ray.ObjectRef | None
-    kept: ray.ObjectRef | None = None
-    again: Callable[[], Awaitable[tuple[ray.ObjectRef, int]]] | None = None
-    holder: Worker | None = None
-
-    def consumed(self) -> None:
-        """Nobody waits for it any more. It stays as long as what was made of it could be lost."""
-        self.again = None
-        if self.holder is not None:
-            self.holder.held -= 1
-            self.holder = None
-
-
 @dataclass(frozen=True, eq=False)
 class _Transition:
     """Between two steps: what comes ``to`` each consumer, and what goes ``out`` of each window, to which consumer."""
@@ -101,8 +75,8 @@ class VideoRun:
 
     def __init__(self, job: VideoJob, content: ray.ObjectRef, pool: Pool, traffic: Traffic) -> None:
         self._job, self._content, self._pool, self._traffic = job, content, pool, traffic
-        self._parts: dict[tuple[int, int], _Sent] = {}
-        self._made: dict[tuple[int, int], _Sent] = {}
+        self._parts: dict[tuple[int, int], Sent] = {}
+        self._made: dict[tuple[int, int], Sent] = {}
         self._workers: dict[tuple[str, int], int] = {}
         self._transitions: dict[tuple[int, int], _Transition] = {}
         self._reference: np.ndarray | None = None
@@ -231,13 +205,13 @@ class VideoRun:
         if hold is not None:
             refs.insert(hold, None)
         for (consumer, _), ref, nbytes in zip(going, refs, answer.first.sent, strict=True):
-            part = _Sent(nbytes, answer.worker.number, ref)
+            part = Sent(nbytes, answer.worker.number, ref)
             if ref is None:
                 part.again, part.holder = again, answer.worker
                 answer.worker.held += 1
                 # When the next window is being computed, and neither worker nor coordinator is waited for.
                 pause = min(_KEEP_SHARE * answer.first.seconds, _KEEP_SECONDS)
-                asyncio.get_running_loop().call_later(pause, self._keep_part, part, step, window)
+                asyncio.get_running_loop().call_later(pause, part.keep, self._pool, job.name, step, window)
             self._made[window, consumer] = part
         # Nobody else needs what came to this window. What it left can be made again as long as that is kept.
         for route, part in zip(coming, sent, strict=True):
@@ -246,7 +220,7 @@ class VideoRun:
         return answer
 
     async def _whole(
-        self, order: WindowOrder, sent: Sequence[_Sent], reference: np.ndarray, prefer: int | None, hold: bool
+        self, order: WindowOrder, sent: Sequence[Sent], reference: np.ndarray, prefer: int | None, hold: bool
     ) -> tuple[Answer, int | None]:
         """Both passes by one worker, which may hold the largest part of what it leaves: that is the one for itself."""
         held: int | None = None
@@ -258,7 +232,7 @@ class VideoRun:
             nonlocal held
             self._opened(worker)
             held = largest if hold and worker.held < HELD else None
-            local, refs = self._inputs(order, sent, worker)
+            local, refs = inputs(order, sent, worker, self._pool)
             asked = dataclasses.replace(order, local=local, hold=held)
             return worker.method("step", 1 + len(order.outgoing) - (held is not None)).remote(asked, reference, *refs)
 
@@ -266,14 +240,14 @@ class VideoRun:
         return answer, held
 
     async def _halves(
-        self, order: WindowOrder, sent: Sequence[_Sent], reference: np.ndarray, prefer: int | None
+        self, order: WindowOrder, sent: Sequence[Sent], reference: np.ndarray, prefer: int | None
     ) -> Answer:
         """The two passes by two workers, put together by the second."""
 
         def half(conditional: bool) -> Callable[[Worker], list[ray.ObjectRef]]:
             def submit(worker: Worker) -> list[ray.ObjectRef]:
                 self._opened(worker)
-                local, refs = self._inputs(order, sent, worker)
+                local, refs = inputs(order, sent, worker, self._pool)
                 asked = dataclasses.replace(order, local=local)
                 return worker.method("half", 2).remote(asked, conditional, reference, *refs)
 
@@ -292,55 +266,12 @@ class VideoRun:
 
         def finish(worker: Worker) -> list[ray.ObjectRef]:
             self._opened(worker)
-            local, refs = self._inputs(order, sent, worker)
+            local, refs = inputs(order, sent, worker, self._pool)
             asked = dataclasses.replace(order, local=local)
             call = worker.method("finish", 1 + len(order.outgoing))
             return call.remote(asked, unconditional, conditional, reference, *refs)
 
         return await self._call("finish", order.window, finish, self._workers["step", order.window], sent)
-
-    def _inputs(
-        self, order: WindowOrder, sent: Sequence[_Sent], worker: Worker
-    ) -> tuple[frozenset[int], list[ray.ObjectRef]]:
-        """Which sources' parts the worker holds itself, and where the others are."""
-        local, refs = set(), []
-        for route, part in zip(order.assembly.incoming, sent, strict=True):
-            if part.holder is worker:
-                local.add(route.source)
-                continue
-            if part.ref is None:
-                self._keep_part(part, order.assembly.step - 1, route.source)
-            if part.ref is None:
-                raise InputGone(f"what window {route.source} left")
-            refs.append(part.ref)
-        return frozenset(local), refs
-
-    def _keep_part(self, part: _Sent, step: int, window: int) -> None:
-        """Have the maker of a part put it into the object store, if it is still wanted there."""
-        maker = self._pool.worker(part.worker)
-        if part.ref is None and part.holder is not None and maker is not None:
-            keep = maker.method("keep", 2, concurrency_group="keep")
-            part.kept, part.ref = keep.remote(self._job.name, step, window)
-
-    async def _secure(self, parts: Sequence[_Sent], doubtful: bool) -> None:
-        """Make again what was lost with the worker that held it. Raises ``PartsLost`` when that cannot be."""
-        for part in parts:
-            alive = self._pool.worker(part.worker) is not None
-            if part.ref is None and alive and part.holder is not None and not doubtful:
-                continue
-            if part.ref is not None:
-                if part.kept is None or (alive and not doubtful):
-                    continue
-                try:
-                    await part.kept
-                    continue
-                except RayError:
-                    pass
-            if part.again is None:
-                raise PartsLost("a worker ended before they were in the object store")
-            log.warning("%s: latents were lost with worker %d: making them again", self._job.name, part.worker)
-            part.ref, part.worker = await part.again()
-            part.kept = part.again = part.holder = None
 
     async def _call(
         self,
@@ -348,12 +279,12 @@ class VideoRun:
         number: int,
         submit: Callable[[Worker], list[ray.ObjectRef]],
         prefer: int | None = None,
-        inputs: Sequence[_Sent] = (),
+        needed: Sequence[Sent] = (),
     ) -> Answer:
         """Have something done, again if its worker is lost, with its inputs made again if they are."""
         deaths, doubtful = 0, False
         while True:
-            await self._secure(inputs, doubtful)
+            await secure(self._job.name, needed, self._pool, doubtful)
             try:
                 answer = await self._pool.run(self._job.name, kind, number, submit, prefer)
             except WorkerGone as gone:
