@@ -80,13 +80,15 @@ def cut_clips(folder: Path, count: int, seconds: float) -> list[Path]:
     clips = []
     for number in range(count):
         clips.append(folder / f"{number:02}.mp4")
-        _encode(clips[-1], seconds, start=2 + number * seconds)
+        _encode(clips[-1], 496, ss=2 + number * seconds, t=seconds)
     return clips
 
 
-def _encode(target: Path, seconds: float, start: float = 0.0, loops: int = 0, height: int = 496) -> None:
-    source = ffmpeg.input(str(dancer_clip()), ss=start, t=seconds, stream_loop=loops)
-    options = {"vcodec": "libx264", "preset": "ultrafast", "pix_fmt": "yuv420p", "an": None}
+def _encode(target: Path, height: int, frames: int | None = None, **cut: float) -> None:
+    source = ffmpeg.input(str(dancer_clip()), **cut)
+    options: dict[str, Any] = {"vcodec": "libx264", "preset": "ultrafast", "pix_fmt": "yuv420p", "an": None}
+    if frames is not None:
+        options["frames:v"] = frames
     job = source.filter("scale", -2, height).output(str(target), **options)
     job.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), quiet=True, overwrite_output=True)
 
@@ -136,7 +138,7 @@ def _run(request: Request) -> Outcome:
 def peak_memory(folder: Path, networks: Path, frames: int) -> int:
     """Bytes of a worker and its decoders, at their highest, over a video of so many frames."""
     clip = folder / f"{frames}.mp4"
-    _encode(clip, frames / 25, loops=-1, height=240)
+    _encode(clip, 240, frames, stream_loop=-1)
     choice = EstimatorChoice("dwpose", str(networks), 1)
     with _watched() as peak:
         outcome = _run(Request(str(clip), str(folder / f"out-{frames}"), choice, Sampling(None, 1), workers=1))

@@ -14,13 +14,15 @@ from pipeline.summary import SummaryTally
 from pipeline.video import Frame, FrameReader
 
 _FRAMES_AT_ONCE = 64  # whose rows are made together
+# Small, since a worker holds one; a table is written anew, in larger ones.
+_GROUP_ROWS = 512
 
 
 class PartWriter:
     """Fed the sampled frames of a video with the people in them. Holds a row group, whatever the video's length."""
 
     def __init__(self, path: Path, uri: str, video_id: str, width: int, height: int) -> None:
-        self._writer = PoseFileWriter(str(path))
+        self._writer = PoseFileWriter(str(path), _GROUP_ROWS)
         self._facts = video_id, uri, width, height
         self._shots = ShotDetector()
         self._tally = SummaryTally()

@@ -37,8 +37,9 @@ to, the ``settings`` it was made with (JSON), and all ``sources`` that were seen
 class PoseFileWriter:
     """Writes one file: rows in order with ``write``, then ``close`` with what they are. Nothing valid before that."""
 
-    def __init__(self, target: str | IO[bytes]) -> None:
+    def __init__(self, target: str | IO[bytes], group_rows: int = GROUP_ROWS) -> None:
         self._writer = pq.ParquetWriter(target, SCHEMA, compression="zstd")
+        self._group_rows = group_rows
         self._waiting: list[pa.Table] = []
         self._count = 0
 
@@ -46,8 +47,8 @@ class PoseFileWriter:
         """More rows, of ``pose_table.SCHEMA``."""
         self._waiting.append(rows)
         self._count += rows.num_rows
-        while self._count >= GROUP_ROWS:
-            self._flush(GROUP_ROWS)
+        while self._count >= self._group_rows:
+            self._flush(self._group_rows)
 
     def _flush(self, rows: int) -> None:
         waiting = pa.concat_tables(self._waiting)
