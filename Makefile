@@ -7,9 +7,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint train-figures bench clean
 help: ## Show what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.13 found; name one: make PYTHON=/path/to/python3 ..."; exit 1; }
@@ -27,6 +27,14 @@ lint: $(VENV)/installed ## Check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+FIGURES = runs/figures
+TRAIN = $(RUN) jobs/train.py --model recipes/figures/model --motions $(FIGURES)/motions/train --threads 2
+train-figures: $(VENV)/installed ## Train the network that ships, about two hours on two cores; goes on where it was stopped
+	$(RUN) jobs/figure_motions.py $(FIGURES)/motions
+	$(TRAIN) --recipe recipes/figures/vae-images.toml --output $(FIGURES)/vae-images
+	$(TRAIN) --recipe recipes/figures/vae-clips.toml --vae $(FIGURES)/vae-images/export/vae --output $(FIGURES)/vae-clips
+	$(TRAIN) --recipe recipes/figures/denoiser.toml --vae $(FIGURES)/vae-clips/export/vae --output $(FIGURES)/denoiser
 
 bench: $(VENV)/installed ## Recompute the golden data of the released system and compare
 	$(RUN) benchmarks/parity.py tests/golden/mimicmotion-tiny

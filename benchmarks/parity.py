@@ -39,7 +39,6 @@ from model.estimators.dwpose_codec import (
     pose_region,
     whole_frame,
 )
-from model.framing import LATENT_FACTOR
 from model.fusion import Fuser, released, triangle
 from model.guidance import draw_guidance
 from model.noise import released_noise, tile_noise
@@ -106,7 +105,7 @@ def pipeline_checks(golden: Golden) -> Iterator[Check]:
     facts, networks, device = golden.facts, golden.networks, golden.device
     frames, window, steps = facts["num_frames"], facts["tile_size"], facts["num_inference_steps"]
     height, width, augmentation = facts["height"], facts["width"], facts["noise_aug_strength"]
-    latent_shape = (4, height // LATENT_FACTOR, width // LATENT_FACTOR)
+    latent_shape = networks.grid.shape(height, width)
 
     image_noise, tile = released_noise(facts["seed"], window, (3, height, width), latent_shape)
     yield golden.exact("in.aug_noise", image_noise)

@@ -187,7 +187,7 @@ def real(steps: int) -> dict[str, Any]:
 
     from cluster.client import animate
     from model.animator import Animator
-    from model.embedded_config import SETTINGS
+    from model.embedded import SETTINGS
     from model.keypoints import PoseSequence
     from model.scene import compose
     from model.segments import SegmentEngine
@@ -196,10 +196,10 @@ def real(steps: int) -> dict[str, Any]:
     settings = SETTINGS.replace(steps=steps)
     frames = 8 * (settings.window - 1 - settings.overlap) + settings.overlap
     rng = np.random.default_rng(0)
-    empty = PoseSequence.empty(frames, 192, 192)
-    points = rng.uniform(20, 170, empty.keypoints.shape).astype(np.float32)
-    poses = PoseSequence(points, empty.scores + 0.8, empty.boxes, empty.box_scores, empty.people, 192, 192)
-    picture = rng.integers(0, 255, (192, 192, 3), dtype=np.uint8)
+    empty = PoseSequence.empty(frames, 64, 96)
+    points = rng.uniform(8, 56, empty.keypoints.shape).astype(np.float32)
+    poses = PoseSequence(points, empty.scores + 0.8, empty.boxes, empty.box_scores, empty.people, 64, 96)
+    picture = rng.integers(0, 255, (96, 64, 3), dtype=np.uint8)
     scene = compose(picture, poses[:1], poses, settings)
     windows = len(settings.plans(frames)[0].windows)
 

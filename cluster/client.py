@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from cluster.coordinator import UnknownVideo
 from cluster.snapshots import Snapshots
 from cluster.video_run import VideoJob
 from model.decoder import join, to_uint8
-from model.framing import LATENT_FACTOR, NETWORK_MULTIPLE
+from model.framing import RELEASED_GRID, LatentGrid
 from model.handover import chunk_frames
 from model.scene import Scene
 from model.settings import AnimationSettings, parse_guidance
@@ -35,12 +36,14 @@ def animate(
     snapshots: Snapshots | None = None,
     save_every: int = 5,
     progress: Progress | None = None,
+    grid: LatentGrid = RELEASED_GRID,
 ) -> Iterator[np.ndarray]:
     """The video, frame after frame, (H, W, 3) uint8 RGB, as many as the scene has poses.
 
     ``name`` tells videos apart that are made at the same time; ``snapshots`` is where a run that is killed can be taken
     up again, every ``save_every`` steps. A coordinator that is lost is waited for, and the video begun again from its
-    last snapshot. Raises what a worker raises, ``KillsWorkers`` and ``WorkersUnusable``.
+    last snapshot. ``grid`` says how large its latents are, so that no more videos are begun than there is memory for.
+    Raises what a worker raises, ``KillsWorkers`` and ``WorkersUnusable``.
     """
     plans, spans = settings.plans(len(scene.poses)), settings.decode_spans(len(scene.poses))
     job = VideoJob(name, plans, tuple(spans), max(parse_guidance(settings.guidance)) > 1, snapshots, save_every)
@@ -58,7 +61,7 @@ def animate(
         while number < len(spans):
             try:
                 if not begun:
-                    ask("start", job, [content], latent_bytes(scene, settings))
+                    ask("start", job, [content], latent_bytes(scene, grid))
                     begun, done = True, -1
                     while done < settings.steps:
                         done = ask("steps_done", name, done)
@@ -89,9 +92,6 @@ def animate(
         coordinator.finish.remote(name)
 
 
-def latent_bytes(scene: Scene, settings: AnimationSettings) -> int:
-    """Of the latents of all frames, 4 channels of float32."""
-    height, width = (
-        -(-side // NETWORK_MULTIPLE) * NETWORK_MULTIPLE // LATENT_FACTOR for side in scene.picture.shape[:2]
-    )
-    return (len(scene.poses) + 1) * 4 * height * width * 4
+def latent_bytes(scene: Scene, grid: LatentGrid) -> int:
+    """Of the latents of all frames, in float32."""
+    return (len(scene.poses) + 1) * 4 * math.prod(grid.shape(*scene.picture.shape[:2]))

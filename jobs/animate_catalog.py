@@ -16,8 +16,8 @@ from typing import Any, Literal
 from jobs.arguments import OK, SOME_QUARANTINED, add_options, command_line, given, option
 from jobs.exit_codes import exit_code
 from model.artifacts import absolute
-from model.embedded_config import EMBEDDED
-from model.embedded_config import SETTINGS as EMBEDDED_SETTINGS
+from model.embedded import EMBEDDED
+from model.embedded import SETTINGS as EMBEDDED_SETTINGS
 from model.estimators.selection import EstimatorChoice
 from model.settings import AnimationSettings
 from pipeline.catalog import VideoSettings

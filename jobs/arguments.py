@@ -50,11 +50,15 @@ def add_options(parser: argparse.ArgumentParser, title: str, configuration: type
             continue
         value_type = hints[field.name]
         options = [option for option in typing.get_args(value_type) if option is not type(None)]
+        several = typing.get_origin(value_type) is tuple
+        if several:
+            options = [each for each in options if each is not Ellipsis]
+            value_type = options[0]
         if typing.get_origin(value_type) is typing.Literal:
-            kwargs["choices"], value_type = options, str
+            kwargs["choices"], value_type = list(typing.get_args(value_type)), str
         elif options:
             value_type = options[0]
-        if typing.get_origin(hints[field.name]) is tuple:
+        if several:
             kwargs["action"] = "append"
         metavar = None if "choices" in kwargs else field.metadata.get("metavar", value_type.__name__.upper())
         group.add_argument(flag, type=value_type, required=required, metavar=metavar, **kwargs)

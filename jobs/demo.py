@@ -1,4 +1,4 @@
-"""The demo: a real dancer drives two pictures, on this machine, with the network inside the package."""
+"""The demo: a real dancer drives two drawn figures, on this machine, with the network inside the package."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ from pathlib import Path
 
 import ffmpeg
 import imageio_ffmpeg
+from PIL import Image
 
 from jobs.animate_catalog import main
 from jobs.arguments import OK, SOME_QUARANTINED
 from model.estimators.holistic_weights import holistic_weights
-from pipeline.footage import astronaut_picture, dancer_clip
+from pipeline.figures.clip import figure_clip
+from pipeline.footage import dancer_clip
 
 FOLDER = Path("demo")
 FPS = "8"
 LONG_FRAMES = 152
 
+FIGURES = {"stripes": 7, "shorts": 12}
+"""Names of the two figures, and which of the figures of a seed that nothing was trained on they are."""
+
+_FIGURE_SEED = 2026
+
 NOTICE = (
-    "The network inside the package has random weights: the third panel of each video is noise, and is meant to be. "
-    "The first two show what the work is about: the reference picture, and the guidance drawn from the dancer's poses."
+    "Each video shows the reference picture, the guidance drawn from the dancer's poses, and what the network made of "
+    "both. The network is small, 64x96 pixels, and was trained on drawn figures: model/figures/CARD.md."
 )
 
 
@@ -28,18 +35,17 @@ def prepare() -> Path:
     """Fetch what the demo needs and write its catalog. What is there already is left alone."""
     print("Fetching pose weights and footage (once; about 90 MB)", flush=True)
     holistic_weights()
-    clip, picture = dancer_clip(), astronaut_picture()
+    clip = dancer_clip()
     inputs = FOLDER / "inputs"
     inputs.mkdir(parents=True, exist_ok=True)
     _cut(clip, inputs / "dance.mp4", start=5.0, seconds=3.0)
     _cut(clip, inputs / "dance-long.mp4", start=5.0, seconds=LONG_FRAMES / float(FPS))
-    _still(clip, inputs / "dancer.png", at=40.0)
-    if not (inputs / "astronaut.png").exists():
-        (inputs / "astronaut.png").write_bytes(picture.read_bytes())
+    for name, index in FIGURES.items():
+        _figure(index, inputs / f"{name}.png")
     rows = [
-        ("dancer-short", "dancer.png", "dance.mp4"),
-        ("astronaut-short", "astronaut.png", "dance.mp4"),
-        ("dancer-long", "dancer.png", "dance-long.mp4"),
+        ("stripes-short", "stripes.png", "dance.mp4"),
+        ("shorts-short", "shorts.png", "dance.mp4"),
+        ("shorts-long", "shorts.png", "dance-long.mp4"),
         ("nobody-there", "no-such-picture.png", "dance.mp4"),
     ]
     catalog = inputs / "catalog.csv"
@@ -58,11 +64,10 @@ def _cut(source: Path, target: Path, start: float, seconds: float) -> None:
         part.rename(target)
 
 
-def _still(source: Path, target: Path, at: float) -> None:
+def _figure(index: int, target: Path) -> None:
     if not target.exists():
         part = target.with_suffix(".part.png")
-        frame = ffmpeg.input(str(source), ss=at).output(str(part), vframes=1)
-        frame.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), quiet=True, overwrite_output=True)
+        Image.fromarray(figure_clip(_FIGURE_SEED, index, 20, 384, 256, chosen=[10]).frames[0]).save(part)
         part.rename(target)
 
 

@@ -11,8 +11,7 @@ import torch
 from model.checkpoint import Networks, load_networks
 from model.decoder import decode_chunk, join, to_uint8
 from model.denoiser import denoise
-from model.embedded import embedded_networks
-from model.embedded_config import EMBEDDED
+from model.embedded import EMBEDDED, weights_of
 from model.pose_features import PoseFeatures
 from model.scene import Scene, StagedScene
 from model.settings import DTYPES, AnimationSettings
@@ -51,11 +50,7 @@ class Animator:
             raise ValueError(f"device is {device!r}, but PyTorch sees no GPU here; choose cpu")
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
-        if model == EMBEDDED:
-            return cls(embedded_networks(device, dtype), attention)
-        if checkpoint is None:
-            raise ValueError(f"model {model} needs a MimicMotion checkpoint beside it; none was given")
-        return cls(load_networks(fetch_weights(model, checkpoint), device, dtype), attention)
+        return cls(load_networks(fetch_weights(*weights_of(model, checkpoint)), device, dtype), attention)
 
     @torch.no_grad()
     def animate(
@@ -77,7 +72,7 @@ class Animator:
 
     def _denoised(self, scene: Scene, settings: AnimationSettings, progress: Progress | None) -> torch.Tensor:
         networks, frames = self.networks, len(scene.poses) + 1
-        features = PoseFeatures(networks.pose_net, networks.device, networks.dtype)
+        features = PoseFeatures(networks.pose_net, networks.device, networks.dtype, networks.grid)
         staged = StagedScene(networks, scene.picture, scene.pose_of, frames, settings, features, "scene")
 
         def on_step(step: int, _latents: torch.Tensor) -> None:

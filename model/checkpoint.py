@@ -20,8 +20,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from model.framing import LatentGrid
 from model.posenet import PoseNet
 from model.settings import DTYPES
+from model.training.lora import merged_state
 from model.unet import PoseUNet
 from model.weight_files import CheckpointError, WeightFiles, read_config
 
@@ -45,6 +47,11 @@ class Networks:
     @property
     def dtype(self) -> torch.dtype:
         return self.unet.dtype
+
+    @property
+    def grid(self) -> LatentGrid:
+        """How pictures lie in latents."""
+        return LatentGrid.of(self.vae.config, self.unet.config)
 
     def to(self, device: str, dtype: torch.dtype) -> Networks:
         """The same networks elsewhere, in another precision (moved in place)."""
@@ -98,8 +105,8 @@ def load_networks(files: WeightFiles, device: str = "cpu", dtype: str = "float32
 
 def save_checkpoint(unet: PoseUNet, pose_net: PoseNet, path: Path) -> None:
     """Write UNet and PoseNet as one safetensors file with the released names, in half precision as released."""
-    tensors = {f"unet.{name}": tensor for name, tensor in unet.state_dict().items()}
-    tensors |= {f"pose_net.{name}": tensor for name, tensor in pose_net.state_dict().items()}
+    tensors = {f"unet.{name}": tensor for name, tensor in merged_state(unet).items()}
+    tensors |= {f"pose_net.{name}": tensor for name, tensor in merged_state(pose_net).items()}
     save_file({name: tensor.half().contiguous().cpu() for name, tensor in tensors.items()}, path)
 
 

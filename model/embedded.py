@@ -1,28 +1,32 @@
-"""The network inside the package, built."""
+"""The network inside the package: where it lies, and what settings suit it.
+
+Small, of the released architecture and in the released layout, trained on rendered figures (``figures/CARD.md``).
+"""
 
 from __future__ import annotations
 
-import torch
-from diffusers import AutoencoderKLTemporalDecoder
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from pathlib import Path
 
-from model.checkpoint import Networks
-from model.embedded_config import IMAGE_ENCODER, SEED, UNET, VAE, digest
-from model.posenet import PoseNet
-from model.settings import DTYPES
-from model.unet import PoseUNet
+from model.settings import AnimationSettings
+
+EMBEDDED = "embedded"
+"""Its name, where a model is asked for."""
+
+FOLDER = Path(__file__).parent / "figures"
+
+SETTINGS = AnimationSettings(
+    resolution="64x96", window=6, overlap=2, steps=15, guidance="1", decode_chunk=6, decode_overlap=2
+)
+"""As it was trained: pictures of that size, windows of that length."""
 
 
-def embedded_networks(device: str = "cpu", dtype: str = "float32") -> Networks:
-    """Build the embedded networks. Raises ``ValueError`` for an unknown dtype."""
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        unet = PoseUNet(**UNET)
-        pose_net = PoseNet(UNET["block_out_channels"][0])
-        # A fresh PoseNet adds nothing; here the poses should be seen to reach the network.
-        torch.nn.init.normal_(pose_net.final_proj.weight, 0.0, 0.1)
-        vae = AutoencoderKLTemporalDecoder(**VAE)
-        image_encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**IMAGE_ENCODER))
-    return Networks(unet, pose_net, vae, image_encoder, 0.002, 700.0, digest()).to(device, DTYPES[dtype])
+def weights_of(model: str, checkpoint: str | None) -> tuple[str, str]:
+    """The SVD folder and the MimicMotion checkpoint of a model that is asked for by its name or its folder.
+
+    Raises ``ValueError`` for a folder without a checkpoint.
+    """
+    if model == EMBEDDED:
+        return str(FOLDER), str(FOLDER / "mimicmotion.safetensors")
+    if checkpoint is None:
+        raise ValueError(f"model {model} needs a MimicMotion checkpoint beside it; none was given")
+    return model, checkpoint

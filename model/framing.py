@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,9 +13,41 @@ import torch.nn.functional as F
 
 from model.style import Style
 
-LATENT_FACTOR = 8
-NETWORK_MULTIPLE = 64
-"""The VAE halves three times and the UNet three more, without explicit sizes on the way up."""
+POSE_FACTOR = 8
+"""Guidance pixels to a latent pixel, along each side: PoseNet halves three times, whatever the VAE does."""
+
+_RELEASED_MULTIPLE = 64
+
+
+@dataclass(frozen=True)
+class LatentGrid:
+    """How pictures lie in latents: ``channels``, picture pixels to a latent pixel along each side (``factor``), and
+    what both sides of a picture must be multiples of: neither network names sizes on its way up again. Defaults are
+    those of the released networks.
+    """
+
+    channels: int = 4
+    factor: int = 8
+    multiple: int = _RELEASED_MULTIPLE
+
+    @staticmethod
+    def of(vae_config: Mapping[str, Any], unet_config: Mapping[str, Any]) -> LatentGrid:
+        """The grid of a VAE and a UNet; every block of either but the last one halves."""
+        vae, unet = len(vae_config["block_out_channels"]), len(unet_config["block_out_channels"])
+        return LatentGrid(int(vae_config["latent_channels"]), 2 ** (vae - 1), 2 ** (vae + unet - 2))
+
+    def shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(C, h, w) of a picture's latent, the picture continued to whole multiples."""
+        rows, columns = (-(-side // self.multiple) * self.multiple // self.factor for side in (height, width))
+        return self.channels, rows, columns
+
+    @property
+    def guidance_scale(self) -> float:
+        """Guidance pixels to a picture pixel, along each side: 1 where the VAE halves as often as PoseNet."""
+        return POSE_FACTOR / self.factor
+
+
+RELEASED_GRID = LatentGrid()
 
 
 def parse_resolution(text: str) -> int | tuple[int, int]:
@@ -34,7 +67,7 @@ def picture_size(resolution: int | tuple[int, int], height: int, width: int) -> 
     """
     if not isinstance(resolution, int):
         return resolution[1], resolution[0]
-    long_side = max(int(resolution / (9 / 16) // NETWORK_MULTIPLE) * NETWORK_MULTIPLE, resolution)
+    long_side = max(int(resolution / (9 / 16) // _RELEASED_MULTIPLE) * _RELEASED_MULTIPLE, resolution)
     return (long_side, resolution) if height > width else (resolution, long_side)
 
 
@@ -94,9 +127,9 @@ def truncate_like_released(image: np.ndarray, half: bool) -> np.ndarray:
     return table[image]
 
 
-def pad_to_network(image: np.ndarray, mode: Literal["edge", "constant"] = "edge") -> np.ndarray:
-    """(H, W, 3) uint8 continued right and below to multiples of 64: by its own edge, or in black (``constant``)."""
-    height, width = (-side % NETWORK_MULTIPLE for side in image.shape[:2])
+def pad_to_multiple(image: np.ndarray, multiple: int, mode: Literal["edge", "constant"] = "edge") -> np.ndarray:
+    """(H, W, 3) uint8 continued right and below to whole multiples: by its own edge, or in black (``constant``)."""
+    height, width = (-side % multiple for side in image.shape[:2])
     return np.pad(image, ((0, height), (0, width), (0, 0)), mode=mode)
 
 

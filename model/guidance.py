@@ -18,6 +18,8 @@ from model.openpose import DrawnPeople, drawn_people
 CANVAS_SHORT_SIDE = 2160
 """People are drawn at this size and the drawing is reduced, so lines are equally thick at every output size."""
 
+_MOST_REDUCED = CANVAS_SHORT_SIDE / 576
+
 _LIMB_HALF_WIDTH = 4
 _LIMB_LUMINANCE = 0.6
 _BODY_RADIUS = 4
@@ -48,32 +50,43 @@ _BONES = tuple(bone for finger in _FINGERS for bone in itertools.pairwise(finger
 _BONE_COLOURS = tuple(colorsys.hsv_to_rgb(i / len(_BONES), 1.0, 1.0)[::-1] for i in range(len(_BONES)))
 
 
-def draw_guidance(people: DrawnPeople, height: int, width: int) -> np.ndarray:
+def canvas_short_side(height: int, width: int) -> int:
+    """The canvas for a guidance image of this size: the released one, or a smaller one for small images.
+
+    The drawing is reduced without antialiasing. At the released 576 pixels that leaves lines two pixels wide; far below
+    it lines fall between the pixels that are looked at, and hands and faces vanish.
+    """
+    return min(CANVAS_SHORT_SIDE, round(_MOST_REDUCED * min(height, width)))
+
+
+def draw_guidance(people: DrawnPeople, height: int, width: int, canvas: int = CANVAS_SHORT_SIDE) -> np.ndarray:
     """One frame's people drawn on black: (height, width, 3) uint8 RGB, byte for byte as released.
 
     Limbs need both scores at 0.3 or more, body dots what ``body_valid`` says; hands and faces are drawn at any score.
-    Scores above 1 saturate. A point that is not finite or is absurdly far away is left out, with the lines that end
-    in it.
+    ``canvas`` is the short side of what they are drawn on. Scores above 1 saturate. A point that is not finite or is
+    absurdly far away is left out, with the lines that end in it.
     """
-    return _Canvas(height, width).draw(people)
+    return _Canvas(height, width, canvas).draw(people)
 
 
-def draw_pose_sequence(sequence: PoseSequence, height: int, width: int) -> Iterator[np.ndarray]:
+def draw_pose_sequence(
+    sequence: PoseSequence, height: int, width: int, canvas: int = CANVAS_SHORT_SIDE
+) -> Iterator[np.ndarray]:
     """The guidance image of each frame, (height, width, 3) uint8 RGB; black where the person is not seen.
 
     The sequence's own picture is stretched onto the image. A keypoint with score 0 was not found and is not drawn.
     """
-    canvas = _Canvas(height, width)
+    drawing = _Canvas(height, width, canvas)
     for keypoints, scores in zip(sequence.keypoints, sequence.scores, strict=True):
         found = np.where(scores[:, None] > 0, keypoints, np.nan)
-        yield canvas.draw(drawn_people(found[None], scores[None], sequence.width, sequence.height))
+        yield drawing.draw(drawn_people(found[None], scores[None], sequence.width, sequence.height))
 
 
 class _Canvas:
     """A big black picture, used again for every frame, and the box in it that has been drawn on."""
 
-    def __init__(self, height: int, width: int) -> None:
-        scale = CANVAS_SHORT_SIDE / min(height, width)
+    def __init__(self, height: int, width: int, short_side: int) -> None:
+        scale = short_side / min(height, width)
         self._height, self._width = height, width
         self._pixels = np.zeros((int(height * scale), int(width * scale), 3), np.uint8)
         self._box = _NOWHERE

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from model.conditioning import to_signed
-from model.framing import pad_to_network
+from model.framing import POSE_FACTOR, LatentGrid, pad_to_multiple
 
 if TYPE_CHECKING:
     from model.posenet import PoseNet
@@ -22,8 +22,9 @@ CAPACITY_BYTES = 4 << 30
 class PoseFeatures:
     """Features (C, h, w) a frame, on the network's device; the least recently used go when they grow too many."""
 
-    def __init__(self, pose_net: PoseNet, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, pose_net: PoseNet, device: torch.device, dtype: torch.dtype, grid: LatentGrid) -> None:
         self._pose_net, self._device, self._dtype = pose_net, device, dtype
+        self._multiple = grid.multiple // grid.factor * POSE_FACTOR
         self._kept: OrderedDict[Hashable, torch.Tensor] = OrderedDict()
         self._bytes = 0
 
@@ -35,7 +36,8 @@ class PoseFeatures:
             key = (video, frame)
             if key not in self._kept:
                 # Nobody is drawn beyond the picture.
-                pixels = to_signed(pad_to_network(draw(frame), "constant"))[None].to(self._device, self._dtype)
+                image = pad_to_multiple(draw(frame), self._multiple, "constant")
+                pixels = to_signed(image)[None].to(self._device, self._dtype)
                 self._kept[key] = self._pose_net(pixels)[0]
                 self._bytes += self._kept[key].nbytes
             self._kept.move_to_end(key)

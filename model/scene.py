@@ -12,8 +12,8 @@ import torch
 from model.alignment import align_to_reference
 from model.conditioning import image_embedding, reference_latent, time_ids, to_signed
 from model.denoiser import Condition
-from model.framing import LATENT_FACTOR, fit_picture, pad_to_network
-from model.guidance import draw_pose_sequence
+from model.framing import fit_picture, pad_to_multiple
+from model.guidance import CANVAS_SHORT_SIDE, canvas_short_side, draw_pose_sequence
 from model.keypoints import PoseSequence
 from model.noise import frame_noise, reference_noise, released_noise, tile_noise
 from model.pose_features import PoseFeatures
@@ -43,7 +43,8 @@ class Scene:
 
     def guidance(self) -> Iterator[np.ndarray]:
         """The driving frames' guidance images, (H, W, 3) uint8 each."""
-        return draw_pose_sequence(self.poses, *self.picture.shape[:2])
+        height, width = self.picture.shape[:2]
+        return draw_pose_sequence(self.poses, height, width, canvas_short_side(height, width))
 
 
 def compose(
@@ -99,9 +100,11 @@ class StagedScene:
         self._networks, self._pose_of, self._settings = networks, pose_of, settings
         self._features, self._name = features, name
         self.height, self.width = picture.shape[:2]
-        image = to_signed(pad_to_network(picture))
+        grid = networks.grid
+        image = to_signed(pad_to_multiple(picture, grid.multiple))
         image_shape = (3, *image.shape[1:])
-        self._latent_shape = (4, image.shape[1] // LATENT_FACTOR, image.shape[2] // LATENT_FACTOR)
+        self._latent_shape = grid.shape(self.height, self.width)
+        self._guidance_size = tuple(round(side * grid.guidance_scale) for side in picture.shape[:2])
         released_style = settings.style == "released"
         self._tile: torch.Tensor | None = None
         if released_style:
@@ -145,5 +148,7 @@ class StagedScene:
         )
 
     def _drawn(self, frame: int) -> np.ndarray:
-        (image,) = draw_pose_sequence(self._pose_of(frame), self.height, self.width)
+        height, width = self._guidance_size
+        canvas = CANVAS_SHORT_SIDE if self._settings.style == "released" else canvas_short_side(height, width)
+        (image,) = draw_pose_sequence(self._pose_of(frame), height, width, canvas)
         return image

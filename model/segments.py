@@ -31,7 +31,9 @@ class SegmentEngine:
 
     def __init__(self, animator: Animator) -> None:
         self._networks = animator.networks
-        self._features = PoseFeatures(self._networks.pose_net, self._networks.device, self._networks.dtype)
+        self._features = PoseFeatures(
+            self._networks.pose_net, self._networks.device, self._networks.dtype, self._networks.grid
+        )
         self._staged: dict[str, StagedScene] = {}
         self._settings: dict[str, AnimationSettings] = {}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from model.artifacts import ArtifactError, exists, fetch, join, sha256
+from model.framing import LatentGrid
 
 
 class CheckpointError(ValueError):
@@ -54,6 +55,11 @@ def fetch_weights(base: str, checkpoint: str) -> WeightFiles:
         scheduler_config=fetch(join(base, "scheduler/scheduler_config.json")),
         checkpoint=fetch(checkpoint),
     )
+
+
+def latent_grid(base: str) -> LatentGrid:
+    """How pictures lie in the latents of an SVD folder's networks. Only their configurations are read."""
+    return LatentGrid.of(*(read_config(fetch(join(base, f"{part}/config.json"))) for part in ("vae", "unet")))
 
 
 def read_config(path: Path) -> dict[str, Any]:

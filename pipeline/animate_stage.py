@@ -18,8 +18,10 @@ from cluster.pool import WorkersUnusable
 from cluster.snapshots import Snapshots
 from cluster.video_run import KillsWorkers
 from model.artifacts import sha256
+from model.embedded import weights_of
 from model.images import read_image
 from model.scene import Scene, compose
+from model.weight_files import latent_grid
 from pipeline.encoding import VideoWriter
 from pipeline.inputs import InputError, identify, local_copy
 from pipeline.layout import side_by_side
@@ -47,6 +49,7 @@ class AnimateRows:
     ) -> None:
         torch.set_num_threads(1)
         self._choice, self._weights = choice, weights
+        self._grid = latent_grid(weights_of(choice.model, choice.checkpoint)[0])
         self._coordinator, self._snapshot_every = coordinator, snapshot_every
         self._storage = storage
         self._reporter = Reporter(board)
@@ -112,7 +115,14 @@ class AnimateRows:
 
         settings = task.row.settings
         frames = animate(
-            self._coordinator, task.row.id, scene, settings.animation, snapshots, self._snapshot_every, progress
+            self._coordinator,
+            task.row.id,
+            scene,
+            settings.animation,
+            snapshots,
+            self._snapshot_every,
+            progress,
+            self._grid,
         )
         if settings.layout == "result":
             yield from frames

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.embedded_config import EMBEDDED, PARAMETERS, UNET
-from model.framing import LATENT_FACTOR, NETWORK_MULTIPLE, parse_resolution, picture_size
+from model.embedded import weights_of
+from model.framing import LatentGrid, parse_resolution, picture_size
 from model.images import read_image
 from model.pose_features import CAPACITY_BYTES
 from model.settings import DTYPES, parse_guidance
@@ -47,9 +47,10 @@ def cost(task: Task, request: Request) -> Cost:
     plans = animation.plans(frames)
     passes = 2 if max(parse_guidance(animation.guidance)) > 1 else 1
 
-    weights, channels = _network_size(request)
+    weights, channels, grid = _network_size(request)
     precision = DTYPES[request.model.dtype].itemsize
-    cells = (-(-height // NETWORK_MULTIPLE) * -(-width // NETWORK_MULTIPLE)) * (NETWORK_MULTIPLE // LATENT_FACTOR) ** 2
+    _, rows, columns = grid.shape(height, width)
+    cells = rows * columns
     window = max(len(members) for plan in plans for members in plan.windows)
     memory = (
         weights * precision
@@ -60,14 +61,12 @@ def cost(task: Task, request: Request) -> Cost:
     return Cost(frames, max(windows), sum(windows) * passes, memory)
 
 
-def _network_size(request: Request) -> tuple[int, int]:
-    """Parameters of all networks, and channels of the UNet's first feature map."""
-    if request.model.model == EMBEDDED:
-        return PARAMETERS, UNET["block_out_channels"][0]
-    assert request.model.checkpoint is not None  # the plan has been made with it
-    files = fetch_weights(request.model.model, request.model.checkpoint)
+def _network_size(request: Request) -> tuple[int, int, LatentGrid]:
+    """Parameters of all networks, channels of the UNet's first feature map, and how pictures lie in latents."""
+    files = fetch_weights(*weights_of(request.model.model, request.model.checkpoint))
     parameters = sum(path.stat().st_size for path in (files.checkpoint, files.vae, files.image_encoder)) // 2
-    return parameters, read_config(files.unet_config)["block_out_channels"][0]
+    unet = read_config(files.unet_config)
+    return parameters, unet["block_out_channels"][0], LatentGrid.of(read_config(files.vae_config), unet)
 
 
 def describe(planned: Plan, request: Request) -> str:

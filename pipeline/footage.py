@@ -30,6 +30,16 @@ _ASTRONAUT = _Member(
     "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
 )
 
+_BALANCER = tuple(
+    _Member("pose2sim==0.10.49", f"Pose2Sim/Demo_SinglePerson/videos/cam{number}.mp4", digest)
+    for number, digest in (
+        ("01", "cf4f2816c86bea4bfbea255333d8626ff32a3ecabdab8b0fb147cea9167fde3a"),
+        ("02", "94ff87cf978b8406e8aa36ab3c5362e72848994e87652f0dc7a33c315e8e0442"),
+        ("03", "b8b329f832f178f27ecb78d024d5026b96c6adb36c387bfe2c0af85eab8a11ca"),
+        ("04", "b5c0e7863fd70d008e7178d3c556b045b0ea5f78fcd61ca548a0b2e807e641f7"),
+    )
+)
+
 
 def dancer_clip() -> Path:
     """A woman dancing, whole body in view: 518x496, 25 frames a second, 1571 frames, with sound.
@@ -45,6 +55,14 @@ def astronaut_picture() -> Path:
     Raises ``RuntimeError`` when it cannot be fetched.
     """
     return _fetched(_ASTRONAUT)
+
+
+def balancer_clips() -> list[Path]:
+    """A man balancing and bending, seen by four cameras: 1080x1920, 60 frames a second, 100 frames each (BSD-3).
+
+    Raises ``RuntimeError`` when they cannot be fetched.
+    """
+    return [_fetched(member) for member in _BALANCER]
 
 
 def _fetched(member: _Member) -> Path:

@@ -14,8 +14,7 @@ from typing import Any
 import ray
 
 from cluster.coordinator import create
-from model.embedded_config import EMBEDDED
-from model.embedded_config import digest as embedded_digest
+from model.embedded import weights_of
 from model.estimators.selection import EstimatorChoice
 from model.weight_files import fetch_weights
 from pipeline.catalog import CatalogRow, VideoSettings, read_catalog
@@ -232,8 +231,4 @@ def _dataset(
 
 
 def _weights_digest(model: ModelChoice) -> str:
-    if model.model == EMBEDDED:
-        return embedded_digest()
-    if model.checkpoint is None:
-        raise ValueError(f"--model {model.model} needs a MimicMotion checkpoint: give --checkpoint")
-    return fetch_weights(model.model, model.checkpoint).digest()
+    return fetch_weights(*weights_of(model.model, model.checkpoint)).digest()

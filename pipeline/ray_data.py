@@ -9,10 +9,13 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 
-def connect() -> None:
-    """Join the Ray cluster that this process was submitted to or that runs here; start a local one otherwise."""
+def connect(dashboard: bool = False) -> None:
+    """Join the Ray cluster that this process was submitted to or that runs here; start a local one otherwise.
+
+    Ray Train asks the ``dashboard`` every second whether its controller lives, and complains where there is none.
+    """
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=True, logging_level=logging.WARNING)
+        ray.init(include_dashboard=dashboard, log_to_driver=True, logging_level=logging.WARNING)
 
 
 def configure() -> None:

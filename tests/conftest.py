@@ -15,9 +15,11 @@ import torch
 
 from model.estimators.holistic import Holistic
 from model.estimators.holistic_weights import holistic_weights
+from model.training.export import CHECKPOINT, export
 from pipeline.footage import dancer_clip
 from pipeline.pose_table import VideoPoses
 from pipeline.video import Frame, read_frames
+from tests.small_networks import small_networks
 
 # Small networks lose more to threads that wait for each other than they gain.
 torch.set_num_threads(1)
@@ -58,6 +60,14 @@ def dance_poses(dance: Path) -> VideoPoses:
         info = frames.info
     digest = hashlib.sha256(dance.read_bytes()).hexdigest()
     return VideoPoses(digest, str(dance), info.fps, info.width, info.height, times, people)
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A network whose weights are random, in files: ``model`` and ``checkpoint`` as they are asked for."""
+    folder = tmp_path_factory.mktemp("small")
+    export(small_networks(), folder)
+    return {"model": str(folder), "checkpoint": str(folder / CHECKPOINT)}
 
 
 def start_local_ray() -> None:

@@ -13,11 +13,13 @@ from jobs.animate_catalog import Options
 from jobs.extract_poses import Options as PoseOptions
 from jobs.inspect_poses import Options as InspectOptions
 from jobs.select_clips import Options as SelectOptions
+from jobs.train import Options as TrainOptions
 from model.settings import AnimationSettings
 from pipeline.catalog import VideoSettings
 from pipeline.clip_table import SCHEMA as CLIP_SCHEMA
 from pipeline.clips import REASONS, ClipSettings
 from pipeline.storage import Storage
+from pipeline.training.settings import TrainingSettings
 from pipeline.video import probe_video
 from tests.pipeline.finished_parts import write_part
 from tests.pipeline.test_pose_store import bring
@@ -81,6 +83,14 @@ def test_options_and_columns_of_clips_and_inspection_are_in_their_section():
                 assert f"`--{name.replace('_', '-')}`" in text, name
     for name in [*CLIP_SCHEMA.names, *REASONS]:
         assert f"`{name}`" in section, name
+
+
+def test_options_and_settings_of_training_are_in_their_section():
+    section = README.split("## Training")[1].split("\n## ")[0]
+    for configuration in (TrainOptions, TrainingSettings):
+        for name, field in configuration.__dataclass_fields__.items():
+            if "help" in field.metadata:
+                assert f"`--{name.replace('_', '-')}`" in section, name
 
 
 def test_files_that_the_readme_names_exist():

@@ -9,10 +9,10 @@ import torch
 
 from cluster.client import animate
 from model.animator import Animator
-from model.embedded_config import SETTINGS
 from model.keypoints import PoseSequence
 from model.scene import compose
 from model.segments import SegmentEngine
+from model.settings import AnimationSettings
 from tests.cluster import toy
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -98,9 +98,9 @@ def test_what_goes_through_the_coordinator_does_not_grow_with_the_windows_length
         assert after["between_bytes"] - before["between_bytes"] <= toy.STEPS * 2 * 4 * (windows - 1) * frame
 
 
-def test_the_real_network_gives_the_frames_of_the_plain_loop(local_ray):
+def test_the_real_network_gives_the_frames_of_the_plain_loop(local_ray, small_model):
     rng = np.random.default_rng(0)
-    settings = SETTINGS.replace(resolution="64x64", window=8, overlap=2, steps=2, decode_chunk=6)
+    settings = AnimationSettings(resolution="64x64", window=8, overlap=2, steps=2, decode_chunk=6)
 
     def someone(frames: int) -> PoseSequence:
         empty = PoseSequence.empty(frames, 64, 64)
@@ -109,7 +109,7 @@ def test_the_real_network_gives_the_frames_of_the_plain_loop(local_ray):
         return PoseSequence(points, scores, empty.boxes, empty.box_scores, empty.people, 64, 64)
 
     picture = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    handle = toy.coordinator(2, functools.partial(SegmentEngine.load, 1, model="embedded"), cpus=0.01)
+    handle = toy.coordinator(2, functools.partial(SegmentEngine.load, 1, **small_model), cpus=0.01)
     try:
         for changed in ({}, {"style": "released", "fusion": "released"}, {"guidance": "1", "fusion": "shifted"}):
             wanted = settings.replace(**changed)
@@ -119,7 +119,7 @@ def test_the_real_network_gives_the_frames_of_the_plain_loop(local_ray):
                 animate(handle, "video", scene, wanted, progress=lambda *event, seen=events: seen.append(event))
             )
             torch.set_num_threads(1)
-            expected = list(Animator.load().animate(scene, wanted))
+            expected = list(Animator.load(**small_model).animate(scene, wanted))
             np.testing.assert_array_equal(np.stack(found), np.stack(expected))
             assert ("step", 2, 2) in events
             assert events[-1] == ("frame", 20, 20)

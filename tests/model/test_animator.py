@@ -17,6 +17,7 @@ from model.keypoints import NUM_KEYPOINTS, PoseSequence
 from model.sampler import karras_sigmas
 from model.scene import Scene, compose
 from model.settings import AnimationSettings
+from tests.small_networks import small_networks
 
 TINY = AnimationSettings(
     resolution="64x64", window=8, overlap=2, steps=1, guidance="1", decode_chunk=4, decode_overlap=1
@@ -25,7 +26,7 @@ TINY = AnimationSettings(
 
 @pytest.fixture(scope="module")
 def animator() -> Animator:
-    return Animator.load()
+    return Animator(small_networks())
 
 
 def picture(height: int = 64, width: int = 64) -> np.ndarray:
@@ -137,7 +138,7 @@ def test_the_reference_pose_moves_with_the_picture_and_the_driving_poses_to_it()
 
 def test_guidance_images_are_the_drawn_poses():
     made = scene(2)
-    for found, expected in zip(made.guidance(), draw_pose_sequence(made.poses, 64, 64), strict=True):
+    for found, expected in zip(made.guidance(), draw_pose_sequence(made.poses, 64, 64, 240), strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
@@ -165,7 +166,10 @@ def by_hand(animator: Animator, made: Scene, settings: AnimationSettings, low: f
         return torch.from_numpy(image).permute(2, 0, 1).float() / 127.5 - 1
 
     image = signed(made.picture)
-    drawings = [*draw_pose_sequence(made.reference_pose, 64, 64), *draw_pose_sequence(made.poses, 64, 64)]
+    canvas = 2160 if released_style else 240
+    drawings = [
+        image for each in (made.reference_pose, made.poses) for image in draw_pose_sequence(each, 64, 64, canvas)
+    ]
     noised = image + settings.noise_aug_strength * image_noise
     condition = Condition(
         image_embedding=nets.image_encoder(clip_pixels(image)).image_embeds[:, None],
@@ -264,7 +268,7 @@ def test_frames_are_decoded_when_they_are_asked_for(animator, monkeypatch, style
 
 @pytest.mark.parametrize(("dtype", "style"), [("float16", "default"), ("float16", "released"), ("bfloat16", "default")])
 def test_half_precision_runs_on_the_cpu_and_stays_near(animator, monkeypatch, dtype, style):
-    half, finite = Animator.load(dtype=dtype), []
+    half, finite = Animator(small_networks(dtype)), []
     decode = type(half.networks.vae).decode
 
     def watched(self, latents, num_frames):
@@ -292,7 +296,7 @@ def test_latents_are_kept_in_float32_and_in_the_released_style_as_the_network_ha
     monkeypatch.setattr("model.animator.denoise", denoise_nothing)
     settings = TINY.replace(style=style)
     with pytest.raises(InterruptedError):
-        next(Animator.load(dtype="float16").animate(scene(1, settings), settings))
+        next(Animator(small_networks("float16")).animate(scene(1, settings), settings))
     assert given[0].dtype == dtype
 
 

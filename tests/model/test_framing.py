@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from model.framing import (
     CoverFit,
     fit_picture,
-    pad_to_network,
+    pad_to_multiple,
     parse_resolution,
     picture_size,
     truncate_like_released,
@@ -115,7 +115,7 @@ def test_truncation_is_the_released_one(golden, dtype, half, lost):
 @pytest.mark.parametrize(("shape", "padded"), [((100, 80), (128, 128)), ((64, 128), (64, 128)), ((1, 65), (64, 128))])
 def test_padding_continues_the_edge_to_multiples_of_64(shape, padded):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
-    found = pad_to_network(image)
+    found = pad_to_multiple(image, 64)
     assert found.shape == (*padded, 3)
     for y in range(padded[0]):
         for x in range(0, padded[1], 7):

@@ -1,0 +1,114 @@
+"""What training starts from: an architecture with random weights, SVD's weights, or MimicMotion's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from model.artifacts import ArtifactError, exists, fetch, join
+from model.checkpoint import Networks, build_vae, load_networks, load_strict, read_tensors
+from model.posenet import PoseNet
+from model.unet import PoseUNet
+from model.weight_files import CheckpointError, fetch_weights, read_config
+
+Start = Literal["scratch", "svd", "released"]
+
+_WEIGHTS = "diffusion_pytorch_model"
+
+_NARROW = -8.0
+"""Logarithm of a new VAE's posterior variance."""
+
+
+def starting_networks(start: Start, model: str, checkpoint: str | None, vae: str | None, seed: int) -> Networks:
+    """The networks before the first step, float32, on the CPU.
+
+    ``model`` is an SVD folder, a path or URI; ``scratch`` reads its configurations only and draws weights with
+    ``seed``, ``svd`` takes its weights and a PoseNet that adds nothing yet, ``released`` takes a MimicMotion
+    ``checkpoint`` too. ``vae`` names another folder to take the VAE from. Raises ``ValueError`` for a checkpoint that
+    is missing or too many, and what ``load_networks`` raises.
+    """
+    check_start(start, model, checkpoint)
+    if checkpoint is not None:
+        networks = load_networks(fetch_weights(model, checkpoint))
+    else:
+        networks = _drawn(model, seed)
+        if start == "svd":
+            _load(networks.unet, f"{model.rstrip('/')}/unet", _WEIGHTS)
+            _load(networks.vae, f"{model.rstrip('/')}/vae", _WEIGHTS)
+            _load(networks.image_encoder, f"{model.rstrip('/')}/image_encoder", "model")
+    if vae is not None:
+        other = build_vae(read_config(fetch(join(vae, "config.json"))))
+        _load(other, vae, _WEIGHTS)
+        networks = Networks(**{**vars(networks), "vae": other})
+    return networks.to("cpu", torch.float32)
+
+
+def check_start(start: Start, model: str, checkpoint: str | None) -> None:
+    """See that a model can be started from before anything is set up for it: its configurations are read, no weights.
+
+    Raises ``ValueError`` for a checkpoint that is missing or too many, ``ArtifactError`` and ``CheckpointError`` for
+    files that are not there or not what they should be.
+    """
+    if (checkpoint is not None) != (start == "released"):
+        raise ValueError(f"start is {start!r}, the checkpoint {checkpoint!r}: a checkpoint goes with 'released' alone")
+    if checkpoint is not None and not exists(checkpoint):
+        raise ArtifactError(f"{checkpoint}: no such file")
+    _configurations(model)
+
+
+def _configurations(model: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Of UNet, VAE, image encoder and scheduler."""
+    names = ("unet/config.json", "vae/config.json", "image_encoder/config.json", "scheduler/scheduler_config.json")
+    unet, vae, image_encoder, scheduler = (read_config(fetch(join(model, name))) for name in names)
+    return unet, vae, image_encoder, scheduler
+
+
+def _drawn(model: str, seed: int) -> Networks:
+    unet, vae, image_encoder, scheduler = _configurations(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        autoencoder = AutoencoderKLTemporalDecoder.from_config(vae)
+        _begin_with_images(autoencoder)
+        return Networks(
+            PoseUNet.from_config(unet),
+            PoseNet(unet["block_out_channels"][0]),
+            autoencoder,
+            CLIPVisionModelWithProjection(CLIPVisionConfig(**image_encoder)),
+            sigma_min=float(scheduler.get("sigma_min") or 0.002),
+            sigma_max=float(scheduler.get("sigma_max") or 700.0),
+            digest=f"drawn with seed {seed}",
+        )
+
+
+@torch.no_grad()
+def _begin_with_images(vae: AutoencoderKLTemporalDecoder) -> None:
+    """Make a new VAE decode every frame on its own, and let pictures through rather than noise.
+
+    Its temporal blocks add nothing yet and its last convolution mixes no frames, as SVD's did when it began as an image
+    model; a fresh posterior is as wide as the prior, which would hide what is learnt at first.
+    """
+    assert vae.quant_conv.bias is not None
+    vae.quant_conv.bias[vae.config["latent_channels"] :] = _NARROW
+    last = vae.decoder.time_conv_out
+    last.weight.zero_()
+    last.bias.zero_()
+    for channel in range(last.out_channels):
+        last.weight[channel, channel, last.kernel_size[0] // 2] = 1
+    for name, module in vae.decoder.named_modules():
+        if name.endswith(".temporal_res_block"):
+            module.conv2.weight.zero_()
+            module.conv2.bias.zero_()
+
+
+def _load(network: torch.nn.Module, folder: str, stem: str) -> None:
+    names = [f"{stem}.safetensors", f"{stem}.fp16.safetensors"]
+    for name in names:
+        if exists(uri := join(folder, name)):
+            path: Path = fetch(uri)
+            load_strict(network, read_tensors(path), uri)
+            return
+    raise CheckpointError(f"{folder}: neither {names[0]} nor {names[1]} is there, which training starts from")

@@ -1,0 +1,159 @@
+"""Training clips of real footage: a table of clips, the poses beside it, and the videos wherever they are.
+
+Nothing is copied: a clip's frames are decoded when it is wanted, and its poses read from the rows that hold them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from model.artifacts import join
+from model.framing import CoverFit, LatentGrid
+from model.keypoints import NUM_KEYPOINTS, PoseSequence
+from model.mirroring import mirrored
+from model.training.batches import TrainingClip
+from pipeline.clip_table import KEPT
+from pipeline.inputs import InputError, identify, local_copy
+from pipeline.pose_reader import PoseRows, join_rows, open_parquet, open_pose_file
+from pipeline.pose_table import PoseTableError
+from pipeline.training.guided_clip import training_clip
+from pipeline.training.settings import TrainingSettings
+from pipeline.video import read_frames
+from pipeline.video_summaries import read_summaries
+
+log = logging.getLogger(__name__)
+
+HELD_OUT_OF = 20
+"""One video in so many is held out."""
+
+_TRIES = 20
+_COLUMNS = ["video_id", "uri", "status", "start", "frames", "person_id", "reference"]
+
+
+@dataclass(frozen=True)
+class FootageClips:
+    """What makes clips. ``table`` is a clips.parquet, ``poses`` the folder that extract_poses wrote, as URIs.
+
+    Clips come in another order every epoch, mirrored half of the time. A video belongs to the ``held_out`` ones by its
+    contents, whatever else is in the table.
+    """
+
+    settings: TrainingSettings
+    grid: LatentGrid
+    table: str
+    poses: str
+    held_out: bool = False
+
+    def __call__(self, index: int) -> TrainingClip:
+        """Raises ``InputError`` when twenty clips in a row cannot be had."""
+        count = len(self._rows)
+        epoch, place = divmod(index, count)
+        order = np.random.default_rng([self.settings.seed, epoch, 78]).permutation(count)
+        failure = None
+        for attempt in range(_TRIES):
+            row = self._rows[order[(place + attempt) % count]]
+            try:
+                return self._clip(row, np.random.default_rng([self.settings.seed, index, 79]))
+            except ValueError as error:  # whatever is wrong with a file, its poses or its times is one
+                failure = error
+                log.warning("clip at frame %d of %s left out: %s", row["start"], row["uri"], error)
+        raise InputError(f"{_TRIES} clips in a row cannot be used; the last one: {failure}")
+
+    @cached_property
+    def _rows(self) -> list[dict[str, Any]]:
+        needed = self.settings.frames - 1
+        with open_parquet(self.table) as file:
+            try:
+                rows = pq.read_table(file, columns=_COLUMNS).to_pylist()
+            except (pa.ArrowException, OSError) as error:
+                raise PoseTableError(f"{self.table}: cannot be read as a table of clips ({error})") from error
+        rows = [row for row in rows if row["status"] == KEPT and row["frames"] >= needed]
+        found = [row for row in rows if held_out(row["video_id"]) == self.held_out]
+        # A few videos may all fall on one side.
+        found = found or rows
+        if not found:
+            raise PoseTableError(
+                f"{self.table}: no clip of at least {needed} frames; select clips with --length {needed}"
+            )
+        return found
+
+    @cached_property
+    def _videos(self) -> dict[str, dict[str, Any]]:
+        wanted = {row["video_id"] for row in self._rows}
+        rows = read_summaries(self.poses, ["video_id", "table", "pts_s"])
+        return {row["video_id"]: row for row in rows if row["video_id"] in wanted}
+
+    def _clip(self, row: dict[str, Any], rng: np.random.Generator) -> TrainingClip:
+        settings = self.settings
+        first = row["start"] + int(rng.integers(row["frames"] - settings.frames + 2))
+        frames = [row["reference"], *range(first, first + settings.frames - 1)]
+        poses = self._poses_of(row, frames)
+        pictures = self._pictures(row, frames)
+        fit = _around(poses, settings.height, settings.width)
+        fitted = np.stack([fit.image(picture, antialias=True) for picture in pictures])
+        moved = poses.moved(
+            lambda points: fit.points(points, poses.height, poses.width), settings.width, settings.height
+        )
+        if rng.random() < 0.5:
+            fitted, moved = np.ascontiguousarray(fitted[:, :, ::-1]), mirrored(moved)
+        return training_clip(fitted, moved, settings, self.grid)
+
+    def _poses_of(self, row: dict[str, Any], frames: list[int]) -> PoseSequence:
+        if row["video_id"] not in self._videos:
+            raise PoseTableError(f"{join(self.poses, 'videos.parquet')}: without video {row['video_id']}")
+        rows: PoseRows | None = None
+        with open_pose_file(join(self.poses, self._videos[row["video_id"]]["table"])) as file:
+            for batch in file.video(row["video_id"]):
+                piece = file.rows(batch)
+                piece = piece[np.isin(piece.frame, frames) & (piece.person == row["person_id"])]
+                rows = piece if rows is None else join_rows(rows, piece)
+        if rows is None or set(rows.frame.tolist()) != set(frames):
+            raise PoseTableError(f"{row['uri']}: its poses are no longer those that the clip was selected from")
+        at = {frame: place for place, frame in enumerate(rows.frame.tolist())}
+        index = np.array([at[frame] for frame in frames])
+        count = len(frames)
+        return PoseSequence(
+            rows.keypoints[index].reshape(count, NUM_KEYPOINTS, 2),
+            rows.scores[index],
+            rows.boxes[index],
+            np.ones(count, np.float32),
+            np.ones(count, np.int32),
+            rows.width,
+            rows.height,
+        )
+
+    def _pictures(self, row: dict[str, Any], frames: list[int]) -> list[np.ndarray]:
+        """The pictures of these frames, of the very file that the poses were found in."""
+        if not identify(row["uri"], "driving", {}).sha256.startswith(row["video_id"]):
+            raise InputError(f"{row['uri']} is no longer the file that the poses were found in")
+        times = self._videos[row["video_id"]]["pts_s"]
+        wanted = sorted(set(frames))
+        with local_copy(row["uri"]) as path, read_frames(path, at_s=[times[frame] for frame in wanted]) as reader:
+            found = {frame: picture.pixels for frame, picture in zip(wanted, reader, strict=False)}
+        if len(found) < len(wanted):
+            raise InputError(f"{row['uri']}: ends before frame {wanted[len(found)]}")
+        return [found[frame] for frame in frames]
+
+
+def held_out(video_id: str) -> bool:
+    """Whether a video is validated on and never learnt from."""
+    return int(hashlib.sha256(video_id.encode()).hexdigest(), 16) % HELD_OUT_OF == 0
+
+
+def _around(poses: PoseSequence, height: int, width: int) -> CoverFit:
+    """The picture scaled to cover ``height`` x ``width``, cropped where the person is."""
+    fit = CoverFit.of(poses.height, poses.width, height, width)
+    boxes = fit.points(poses.boxes.reshape(-1, 2), poses.height, poses.width) + np.array([fit.left, fit.top])
+    x, y = 0.5 * (boxes.min(axis=0) + boxes.max(axis=0))
+    left = int(np.clip(round(float(x) - width / 2), 0, fit.scaled_width - width))
+    top = int(np.clip(round(float(y) - height / 2), 0, fit.scaled_height - height))
+    return dataclasses.replace(fit, left=left, top=top)

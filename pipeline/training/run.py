@@ -1,0 +1,131 @@
+"""A training run on Ray Train: what it starts from, who works on it, and what happens when a worker dies."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from model.framing import LatentGrid
+from model.training.batches import TrainingClip
+from model.training.starting import check_start, starting_networks
+from model.weight_files import latent_grid
+from pipeline.ray_data import connect
+from pipeline.storage import Storage
+from pipeline.training.figure_clips import FigureClips
+from pipeline.training.footage_clips import FootageClips
+from pipeline.training.learner import Learner
+from pipeline.training.loop import Pace, Work, train
+from pipeline.training.parallel import Workers
+from pipeline.training.settings import TrainingSettings
+
+_HELD_OUT = 6
+_FAILURES = 5
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run: ``model`` is an SVD folder, ``checkpoint`` a MimicMotion one, ``vae`` a folder with another VAE, all paths
+    or URIs. ``clips`` is a table of clips with its ``poses`` folder; without one, figures are rendered, which
+    ``motions``, files of real people's motion, drive beside what is made up. ``shard`` spreads what learns over workers.
+    """
+
+    settings: TrainingSettings
+    output: str
+    model: str
+    checkpoint: str | None
+    vae: str | None
+    motions: tuple[str, ...]
+    clips: str | None
+    poses: str | None
+    workers: int
+    threads: int
+    device: str
+    shard: bool
+    pace: Pace
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what the result depends on; a run goes on only from a state with the same."""
+        settings = asdict(self.settings)
+        if self.settings.schedule == "constant":
+            del settings["steps"]
+        motions = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in self.motions]
+        start = [self.model, self.checkpoint, self.vae, motions, self.clips, self.poses, self.workers]
+        return hashlib.sha256(json.dumps([settings, start], sort_keys=True).encode()).hexdigest()
+
+
+def run(request: Request) -> None:
+    """Train until the last step or until time is up. Raises what a worker raised once it has failed too often."""
+    settings = request.settings
+    if settings.batch % request.workers:
+        raise ValueError(f"batch is {settings.batch}, expected a multiple of the {request.workers} workers")
+    check_start(settings.start, request.model, request.checkpoint)
+    connect(dashboard=True)
+    grid = latent_grid(request.model)
+    clips = _clips(request, grid)
+    cpus = ray.cluster_resources().get("CPU", 1.0)
+    on_gpu = request.device.startswith("cuda")
+    worker_cpus = min(0.5 * cpus / request.workers, float(request.threads))
+    work = Work(
+        load=functools.partial(_load, request),
+        make=clips,
+        held_out=functools.partial(_held_out, clips),
+        output=request.output,
+        fingerprint=request.fingerprint,
+        pace=request.pace,
+        threads=request.threads,
+        clip_bytes=clip_bytes(request.settings, grid),
+    )
+    with Storage(request.output).claimed(), tempfile.TemporaryDirectory() as scratch:
+        trainer = TorchTrainer(
+            _worker,
+            train_loop_config={"work": work, "shard": request.shard},
+            scaling_config=ScalingConfig(
+                num_workers=request.workers,
+                use_gpu=on_gpu,
+                resources_per_worker={"CPU": worker_cpus, **({"GPU": 1} if on_gpu else {})},
+            ),
+            run_config=RunConfig(storage_path=scratch, failure_config=FailureConfig(max_failures=_FAILURES)),
+        )
+        trainer.fit()
+
+
+def _clips(request: Request, grid: LatentGrid) -> FigureClips | FootageClips:
+    if request.clips is None:
+        return FigureClips(request.settings, grid, request.motions)
+    return FootageClips(request.settings, grid, request.clips, request.poses or request.clips.rpartition("/")[0])
+
+
+def _held_out(clips: FigureClips | FootageClips) -> list[TrainingClip]:
+    held_out = replace(clips, held_out=True)
+    return [held_out(index) for index in range(_HELD_OUT)]
+
+
+def clip_bytes(settings: TrainingSettings, grid: LatentGrid) -> int:
+    """What a clip's arrays take: frames and guidance of a byte, and weights."""
+    pixels = settings.frames * settings.height * settings.width
+    return int(pixels * 3 * (1 + grid.guidance_scale**2) + 4 * pixels / grid.factor**2)
+
+
+def _load(request: Request, workers: Workers) -> Learner:
+    networks = starting_networks(
+        request.settings.start, request.model, request.checkpoint, request.vae, request.settings.seed
+    )
+    device = "cuda" if request.device.startswith("cuda") else "cpu"
+    return Learner(request.settings, networks, device, workers)
+
+
+def _worker(config: dict[str, Any]) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    context = ray.train.get_context()
+    train(config["work"], Workers(context.get_world_rank(), context.get_world_size(), config["shard"]))

@@ -1,0 +1,80 @@
+"""What a run needs to go on: the state after some step, and the metrics of the steps up to it. Both or neither."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import torch
+
+from pipeline.storage import Storage
+
+_POINTER = "state/latest.json"
+_KEPT = 2
+
+
+class RunStateError(ValueError):
+    """A state that cannot be gone on from."""
+
+
+def save_state(storage: Storage, step: int, state: dict[str, Any], metrics: list[dict[str, Any]]) -> None:
+    """Publish the state after ``step`` steps and the metrics of those since the last one.
+
+    The pointer is written last, in one step: killed before that, the run goes on from the state before, and writes
+    these files again.
+    """
+    if metrics:
+        lines = "".join(json.dumps(row) + "\n" for row in metrics)
+        storage.write(f"metrics/{metrics[0]['step']:07}-{step:07}.jsonl", lines.encode())
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    storage.write(_name(step), buffer.getvalue())
+    storage.write(_POINTER, json.dumps({"step": step}).encode())
+    for name in sorted(name for name in storage.sizes("state") if name.endswith(".pt"))[:-_KEPT]:
+        storage.remove(name)
+
+
+def load_state(storage: Storage, fingerprint: str) -> dict[str, Any] | None:
+    """The last state, ``None`` when there is none yet.
+
+    Raises ``RunStateError`` when it is of another recipe, or cannot be read.
+    """
+    pointer = storage.read(_POINTER)
+    if pointer is None:
+        return None
+    name = _name(json.loads(pointer)["step"])
+    contents = storage.read(name)
+    if contents is None:
+        raise RunStateError(
+            f"{storage.path(name)}: is gone, though {_POINTER} names it; remove {storage.path('state')}"
+        )
+    try:
+        state = torch.load(io.BytesIO(contents), map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken file makes PyTorch's reader raise whatever it runs into
+        raise RunStateError(f"{storage.path(name)}: cannot be read ({type(error).__name__}: {error})") from error
+    if state["fingerprint"] != fingerprint:
+        raise RunStateError(
+            f"{storage.uri} holds a run with other settings, data or starting weights; give another output, or the "
+            "settings it was begun with"
+        )
+    return dict(state)
+
+
+def read_metrics(storage: Storage) -> list[dict[str, Any]]:
+    """The metrics of all steps that the last state has behind it, in order."""
+    pointer = storage.read(_POINTER)
+    if pointer is None:
+        return []
+    last = json.loads(pointer)["step"]
+    rows: dict[int, dict[str, Any]] = {}
+    for name in sorted(storage.sizes("metrics")):
+        for line in (storage.read(name) or b"").splitlines():
+            row = json.loads(line)
+            if row["step"] < last:
+                rows[row["step"]] = row
+    return [rows[step] for step in sorted(rows)]
+
+
+def _name(step: int) -> str:
+    return f"state/{step:07}.pt"

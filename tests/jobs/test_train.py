@@ -1,0 +1,177 @@
+"""The training job as a person runs it: real Ray Train and Ray Data, a network that learns in seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from jobs.arguments import OK, WRONG_REQUEST
+from jobs.extract_poses import main as extract_poses
+from jobs.select_clips import main as select_clips
+from jobs.train import main
+from model.animator import Animator
+from model.training.export import CHECKPOINT, export
+from tests.model.training.networks import small_networks
+
+ROOT = Path(__file__).parents[2]
+RECIPE = """
+start = "scratch"
+learn = ["pose_net", "unet", "image_encoder"]
+steps = 12
+batch = 2
+frames = 3
+width = 16
+height = 32
+learning_rate = 1e-3
+warmup = 2
+"""
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> dict[str, Path]:
+    """A folder with a recipe and a model's configurations."""
+    export(small_networks(), tmp_path / "model")
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    return {"recipe": tmp_path / "recipe.toml", "model": tmp_path / "model", "output": tmp_path / "out"}
+
+
+def arguments(work: dict[str, Path], output: Path, *more: str) -> list[str]:
+    where = ["--recipe", str(work["recipe"]), "--model", str(work["model"]), "--output", str(output)]
+    return [*where, "--save-every", "3", "--validate-every", "6", "--picture-every", "6", *more]
+
+
+def losses(output: Path) -> list[tuple[int, float, float]]:
+    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], row["loss"], row["gradient_norm"]) for row in rows]
+
+
+def weights(output: Path) -> bytes:
+    return (output / "export" / CHECKPOINT).read_bytes()
+
+
+def wait_for(path: Path, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not come"
+        time.sleep(0.02)
+
+
+def training_workers() -> list[psutil.Process]:
+    """The workers of this process's Ray that train."""
+    return [child for child in psutil.Process().children(recursive=True) if "RayTrainWorker" in child.name()] or [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "RayTrainWorker" in " ".join(process.info["cmdline"] or [])
+    ]
+
+
+def test_a_run_that_is_killed_ends_in_the_same_losses_and_weights(work, tmp_path):
+    undisturbed = tmp_path / "undisturbed"
+    assert main(arguments(work, undisturbed)) == OK
+    assert [step for step, _, _ in losses(undisturbed)] == list(range(12))
+    assert Image.open(undisturbed / "samples" / "0000006.png").width > 16
+    assert list((undisturbed / "tensorboard").glob("events*"))
+    validated = [json.loads(line) for line in (undisturbed / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in validated if "validation_loss" in row] == [5, 11]
+
+    # What comes out loads wherever the released weights do, and animates.
+    animator = Animator.load(str(undisturbed / "export"), str(undisturbed / "export" / CHECKPOINT))
+    assert animator.networks.sigma_max == 80.0
+
+    killed = tmp_path / "killed"
+    command = [sys.executable, "jobs/train.py", *arguments(work, killed)]
+    # Its own Ray, and nothing of this one's.
+    environment = {**{k: v for k, v in os.environ.items() if not k.startswith("RAY_")}, "PYTHONPATH": str(ROOT)}
+    job = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(killed / "state" / "0000003.pt")
+    finally:
+        for process in [*psutil.Process(job.pid).children(recursive=True), psutil.Process(job.pid)]:
+            process.send_signal(signal.SIGKILL)
+        job.wait()
+    assert not (killed / "export").exists()
+    assert main(arguments(work, killed)) == OK
+    assert losses(killed) == losses(undisturbed)
+    assert weights(killed) == weights(undisturbed)
+
+
+def test_a_worker_that_is_killed_is_replaced_and_nothing_is_learnt_twice(work, tmp_path):
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    assert main(arguments(work, undisturbed)) == OK
+    killed = []
+
+    def kill() -> None:
+        wait_for(disturbed / "state" / "0000003.pt")
+        for process in training_workers():
+            process.kill()
+            killed.append(process.pid)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    assert main(arguments(work, disturbed)) == OK
+    thread.join()
+    assert killed
+    assert losses(disturbed) == losses(undisturbed)
+    assert weights(disturbed) == weights(undisturbed)
+
+
+def test_a_run_that_is_out_of_time_stops_with_everything_saved_and_goes_on(work, tmp_path):
+    output = tmp_path / "out"
+    assert main(arguments(work, output, "--max-minutes", "0.0001")) == OK
+    assert [step for step, _, _ in losses(output)] == [0]
+    assert main(arguments(work, output)) == OK
+    assert [step for step, _, _ in losses(output)] == list(range(12))
+
+
+def test_clips_of_real_footage_are_learnt_from_where_they_lie(work, tmp_path, dance):
+    poses = tmp_path / "poses"
+    assert extract_poses(["--videos", str(dance), "--output", str(poses), "--fps", "12"]) == OK
+    assert select_clips([str(poses), "--length", "4", "--min-motion", "0", "--min-confidence", "0"]) == OK
+    output = tmp_path / "out"
+    clips = ("--clips", str(poses / "clips.parquet"), "--steps", "2")
+    assert main(arguments(work, output, *clips)) == OK
+    assert len(losses(output)) == 2
+    # Learning from a released checkpoint, and only what looks along time.
+    tuned = tmp_path / "tuned"
+    start = ("--start", "released", "--checkpoint", str(output / "export" / CHECKPOINT), "--learn", "temporal")
+    model = {**work, "model": output / "export"}
+    assert main(arguments(model, tuned, *clips, *start)) == OK
+    before, after = (
+        Animator.load(str(folder / "export"), str(folder / "export" / CHECKPOINT)) for folder in (output, tuned)
+    )
+    changed = {
+        name
+        for name, tensor in before.networks.unet.state_dict().items()
+        if not np.array_equal(tensor.numpy(), after.networks.unet.state_dict()[name].numpy())
+    }
+    assert changed
+    assert all("temporal" in name or "time_" in name for name in changed)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--steps", "0"), "steps is 0"),
+        (("--recipe", "/nowhere.toml"), "/nowhere.toml: cannot be read"),
+        (("--motions", "/nowhere"), "holds no .npy file"),
+        (("--start", "released"), "a checkpoint goes with 'released' alone"),
+        (("--model", "/nowhere"), "/nowhere"),
+    ],
+)
+def test_a_wrong_request_is_one_line(work, tmp_path, capsys, more, message: Any):
+    assert main(arguments(work, tmp_path / "out", *more)) == WRONG_REQUEST
+    assert message in capsys.readouterr().err

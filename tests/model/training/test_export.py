@@ -1,0 +1,65 @@
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from model.checkpoint import load_networks
+from model.training.export import CHECKPOINT, export, export_vae
+from model.training.starting import starting_networks
+from model.weight_files import fetch_weights
+from tests.model.training.networks import small_networks
+
+PARTS = ("unet", "pose_net", "vae", "image_encoder")
+
+
+def test_what_is_exported_loads_wherever_the_released_weights_do(tmp_path):
+    networks = small_networks()
+    export(networks, tmp_path)
+    loaded = load_networks(fetch_weights(str(tmp_path), str(tmp_path / CHECKPOINT)))
+    assert (loaded.sigma_min, loaded.sigma_max) == (0.002, 80.0)
+    for part in PARTS:
+        own, found = getattr(networks, part).state_dict(), getattr(loaded, part).state_dict()
+        assert own.keys() == found.keys()
+        for name in own:
+            torch.testing.assert_close(found[name], own[name].half().to(found[name].dtype), rtol=0, atol=0)
+
+
+def test_training_goes_on_from_an_export(tmp_path):
+    networks = small_networks()
+    export(networks, tmp_path)
+    found = starting_networks("released", str(tmp_path), str(tmp_path / CHECKPOINT), None, 0)
+    for part in PARTS:
+        for name, tensor in getattr(found, part).state_dict().items():
+            assert torch.equal(tensor, getattr(networks, part).state_dict()[name].half().to(tensor.dtype)), name
+
+
+def test_from_svd_the_pose_net_adds_nothing_yet(tmp_path):
+    networks = small_networks()
+    export(networks, tmp_path)
+    save_file(networks.unet.state_dict(), tmp_path / "unet/diffusion_pytorch_model.safetensors")
+    found = starting_networks("svd", str(tmp_path), None, None, 0)
+    assert torch.equal(found.unet.conv_in.weight, networks.unet.conv_in.weight)
+    with torch.no_grad():
+        assert not found.pose_net(torch.rand(1, 3, 32, 32)).any()
+
+
+def test_from_scratch_the_seed_decides_and_weights_are_not_read(tmp_path):
+    export(small_networks(), tmp_path)
+    first, again, other = (starting_networks("scratch", str(tmp_path), None, None, seed) for seed in (1, 1, 2))
+    assert torch.equal(first.unet.conv_in.weight, again.unet.conv_in.weight)
+    assert not torch.equal(first.unet.conv_in.weight, other.unet.conv_in.weight)
+
+
+def test_another_vae_is_taken_whole(tmp_path):
+    export(small_networks(), tmp_path / "model")
+    other = small_networks(seed=5).vae
+    other.register_to_config(scaling_factor=0.5)
+    export_vae(other, tmp_path / "vae")
+    found = starting_networks("scratch", str(tmp_path / "model"), None, str(tmp_path / "vae"), 1).vae
+    assert found.config["scaling_factor"] == 0.5
+    assert torch.equal(found.encoder.conv_in.weight, other.encoder.conv_in.weight.half().float())
+
+
+@pytest.mark.parametrize(("start", "checkpoint"), [("released", None), ("scratch", "some.pth")])
+def test_a_checkpoint_goes_with_released_alone(tmp_path, start, checkpoint):
+    with pytest.raises(ValueError, match="a checkpoint goes with 'released' alone"):
+        starting_networks(start, str(tmp_path), checkpoint, None, 0)
