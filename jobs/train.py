@@ -39,6 +39,9 @@ class Options:
     workers: int = option(1, "training workers, each with a GPU on --device cuda")
     threads: int = option(1, "threads of a worker on a CPU; other numbers give other last bits")
     device: str = option("cpu", "cpu or cuda")
+    shard: bool = option(
+        False, "spread the learning networks over the workers (FSDP), for those that do not fit on one"
+    )
     save_every: int = option(Pace.save_every, "steps between two states")
     validate_every: int = option(Pace.validate_every, "steps between two validations")
     picture_every: int = option(Pace.picture_every, "steps between two sample grids")
@@ -64,6 +67,7 @@ def parse(arguments: Sequence[str] | None) -> Request:
         workers=options.workers,
         threads=options.threads,
         device=options.device,
+        shard=options.shard,
         pace=Pace(options.save_every, options.validate_every, options.picture_every, options.max_minutes),
     )
 

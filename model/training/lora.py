@@ -1,4 +1,4 @@
-"""LoRA (Hu et al. 2021) in the UNet's attention: small matrices learn in the weights' stead, and are merged when saved."""
+"""LoRA (Hu et al. 2021) in the UNet's attention: small matrices learn for the weights, and are merged when saved."""
 
 from __future__ import annotations
 

@@ -34,8 +34,7 @@ class Workers:
         if self.shard:
             _shard(objective, device, self.world)
             return objective.to(device)
-        # No buffer changes in training; sent round before each forward, they would want every worker there.
-        return DistributedDataParallel(objective.to(device), broadcast_buffers=False)
+        return DistributedDataParallel(objective.to(device))
 
     def first_says(self, flag: bool) -> bool:
         """``flag`` of the first worker. All must ask."""
@@ -74,7 +73,8 @@ def _shard(objective: nn.Module, device: str, world: int) -> None:
         if not any(parameter.requires_grad for parameter in network.parameters()):
             continue
         if name == "unet":
-            for block in (*network.down_blocks, network.mid_block, *network.up_blocks):
+            unet: Any = network
+            for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
                 fully_shard(block, mesh=mesh, reshard_after_forward=True)
         # Else what was gathered for a validation would be trained on.
         fully_shard(network, mesh=mesh, reshard_after_forward=True)

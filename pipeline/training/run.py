@@ -36,7 +36,7 @@ _FAILURES = 5
 class Request:
     """A run: ``model`` is an SVD folder, ``checkpoint`` a MimicMotion one, ``vae`` a folder with another VAE, all paths
     or URIs. ``clips`` is a table of clips with its ``poses`` folder; without one, figures are rendered, which
-    ``motions``, files of real people's motion, drive beside what is made up. ``shard`` spreads what learns over workers.
+    ``motions``, files of real people's motion, drive beside what is made up. ``shard`` spreads what learns.
     """
 
     settings: TrainingSettings
