@@ -35,7 +35,7 @@ WHOLE = TrainingSettings(
     height=16,
     learning_rate=1e-4,
     warmup=0,
-    clip_norm=0.1,
+    clip_norm=0.01,
     ema=0.5,
 )
 SETTINGS = {
@@ -72,8 +72,9 @@ def learn(settings: TrainingSettings, workers: Workers, folder: Path) -> None:
             learner.restore(state)
         norms.append(step(learner)["gradient_norm"])
         validation = validation_loss(learner, [random_clip(9)])
-        with learner.averaged():
-            sample_grid(learner.networks, [random_clip(9)], autoencoding=False)
+        if number == 0:
+            with learner.averaged():
+                sample_grid(learner.networks, [random_clip(9)], autoencoding=False)
     save(learner, folder)
     learner.export(folder / f"export{workers.rank}", [])
     if workers.rank == 0:
