@@ -33,7 +33,12 @@ def test_plain_error_of_v_is_the_weighted_error_of_the_clean_latents(sigma, erro
     # SVD: weight (1 + s^2) / s^2 on (D - z)^2, where D = x / (1 + s^2) - s / sqrt(1 + s^2) v.
     clean, noise = 0.3, -1.1
     level = torch.tensor([sigma], dtype=torch.float64)
-    v = velocity(torch.tensor([[clean]]).double(), torch.tensor([[noise]]).double(), level).item() + error
+    v = (
+        velocity(
+            torch.tensor([[clean]], dtype=torch.float64), torch.tensor([[noise]], dtype=torch.float64), level
+        ).item()
+        + error
+    )
     denoised = (clean + sigma * noise) / (1 + sigma**2) - sigma / math.sqrt(1 + sigma**2) * v
     weighted = (1 + sigma**2) / sigma**2 * (denoised - clean) ** 2
     assert weighted == pytest.approx(error**2, rel=1e-6, abs=1e-9)
