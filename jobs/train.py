@@ -18,7 +18,7 @@ from jobs.arguments import OK, add_options, command_line, given, option
 from jobs.exit_codes import exit_code
 from model.artifacts import absolute
 from pipeline.training.loop import Pace
-from pipeline.training.run import Request, run
+from pipeline.training.run import Request, checked, run
 from pipeline.training.settings import TrainingSettings, read_recipe
 
 
@@ -46,16 +46,17 @@ class Options:
     validate_every: int = option(Pace.validate_every, "steps between two validations")
     picture_every: int = option(Pace.picture_every, "steps between two sample grids")
     max_minutes: float | None = option(None, "stop after so many minutes, with everything saved")
+    dry_run: bool = option(False, "see that recipe and networks fit, print what a worker would hold, and touch nothing")
 
 
-def parse(arguments: Sequence[str] | None) -> Request:
-    """The run that is asked for. Raises ``ValueError`` for settings that cannot be."""
+def parse(arguments: Sequence[str] | None) -> tuple[Request, bool]:
+    """The run that is asked for, and whether it is a dry one. Raises ``ValueError`` for settings that cannot be."""
     parser = command_line(__doc__)
     add_options(parser, "job", Options)
     add_options(parser, "training (each comes before the recipe's)", TrainingSettings)
     namespace: argparse.Namespace = parser.parse_args(arguments)
     options = Options(**given(namespace, Options))
-    return Request(
+    request = Request(
         settings=read_recipe(options.recipe, given(namespace, TrainingSettings)),
         output=absolute(options.output),
         model=absolute(options.model),
@@ -70,6 +71,7 @@ def parse(arguments: Sequence[str] | None) -> Request:
         shard=options.shard,
         pace=Pace(options.save_every, options.validate_every, options.picture_every, options.max_minutes),
     )
+    return request, options.dry_run
 
 
 def motion_files(folder: str | None) -> tuple[str, ...]:
@@ -86,7 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; the exit code."""
 
     def work() -> int:
-        request = parse(arguments)
+        request, dry_run = parse(arguments)
+        if dry_run:
+            print(checked(request).describe())
+            return OK
         run(request)
         print(f"trained; {request.output}/export has the networks, {request.output}/metrics.jsonl the losses")
         return OK

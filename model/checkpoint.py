@@ -16,14 +16,13 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from model.framing import LatentGrid
 from model.posenet import PoseNet
 from model.settings import DTYPES
-from model.training.lora import merged_state
 from model.unet import PoseUNet
 from model.weight_files import CheckpointError, WeightFiles, read_config
 
@@ -101,13 +100,6 @@ def load_networks(files: WeightFiles, device: str = "cpu", dtype: str = "float32
         digest=files.digest(),
     )
     return networks.to(device, DTYPES[dtype])
-
-
-def save_checkpoint(unet: PoseUNet, pose_net: PoseNet, path: Path) -> None:
-    """Write UNet and PoseNet as one safetensors file with the released names, in half precision as released."""
-    tensors = {f"unet.{name}": tensor for name, tensor in merged_state(unet).items()}
-    tensors |= {f"pose_net.{name}": tensor for name, tensor in merged_state(pose_net).items()}
-    save_file({name: tensor.half().contiguous().cpu() for name, tensor in tensors.items()}, path)
 
 
 def build_unet(config: dict[str, Any]) -> PoseUNet:

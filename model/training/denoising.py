@@ -39,6 +39,10 @@ class DenoisingObjective(nn.Module):
         unconditional pass of guidance is told.
         """
         clean, reference = self._encoded(batch.frames, draws)
+        return self.of_latents(clean, reference, batch, draws)
+
+    def of_latents(self, clean: torch.Tensor, reference: torch.Tensor, batch: ClipBatch, draws: Draws) -> torch.Tensor:
+        """The same once the frames are encoded: ``clean`` (B, F, C, h, w) scaled, ``reference`` (B, C, h, w) not."""
         told = ~draws.dropped
         embedding = self._embedding(batch.frames[:, 0]) * told.view(-1, 1, 1)
         reference = reference * told.view(-1, 1, 1, 1)

@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from model.checkpoint import Networks, save_checkpoint
+from model.checkpoint import Networks
+from model.posenet import PoseNet
 from model.training.lora import merged_state
+from model.unet import PoseUNet
 
 CHECKPOINT = "mimicmotion.safetensors"
 
@@ -33,6 +35,13 @@ def export(networks: Networks, folder: Path) -> None:
     }
     _config(folder / "scheduler/scheduler_config.json", scheduler)
     save_checkpoint(networks.unet, networks.pose_net, folder / CHECKPOINT)
+
+
+def save_checkpoint(unet: PoseUNet, pose_net: PoseNet, path: Path) -> None:
+    """Write UNet and PoseNet as one safetensors file with the released names, in half precision as released."""
+    tensors = {f"unet.{name}": tensor for name, tensor in merged_state(unet).items()}
+    tensors |= {f"pose_net.{name}": tensor for name, tensor in merged_state(pose_net).items()}
+    save_file({name: tensor.half().contiguous().cpu() for name, tensor in tensors.items()}, path)
 
 
 def export_vae(vae: nn.Module, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from model.artifacts import ArtifactError, exists, fetch, join
 from model.checkpoint import Networks, build_vae, load_networks, load_strict, read_tensors
+from model.framing import LatentGrid
 from model.posenet import PoseNet
 from model.unet import PoseUNet
 from model.weight_files import CheckpointError, fetch_weights, read_config
@@ -28,58 +30,92 @@ def starting_networks(start: Start, model: str, checkpoint: str | None, vae: str
 
     ``model`` is an SVD folder, a path or URI; ``scratch`` reads its configurations only and draws weights with
     ``seed``, ``svd`` takes its weights and a PoseNet that adds nothing yet, ``released`` takes a MimicMotion
-    ``checkpoint`` too. ``vae`` names another folder to take the VAE from. Raises ``ValueError`` for a checkpoint that
-    is missing or too many, and what ``load_networks`` raises.
+    ``checkpoint`` too. ``vae`` names another folder to take the VAE from. Raises what ``load_networks`` raises.
     """
-    check_start(start, model, checkpoint)
     if checkpoint is not None:
         networks = load_networks(fetch_weights(model, checkpoint))
     else:
-        networks = _drawn(model, seed)
+        networks = drawn_networks(model, None, seed)
         if start == "svd":
             _load(networks.unet, f"{model.rstrip('/')}/unet", _WEIGHTS)
             _load(networks.vae, f"{model.rstrip('/')}/vae", _WEIGHTS)
             _load(networks.image_encoder, f"{model.rstrip('/')}/image_encoder", "model")
     if vae is not None:
-        other = build_vae(read_config(fetch(join(vae, "config.json"))))
+        other = build_vae(_Configurations.read(model, vae).vae)
         _load(other, vae, _WEIGHTS)
         networks = Networks(**{**vars(networks), "vae": other})
     return networks.to("cpu", torch.float32)
 
 
-def check_start(start: Start, model: str, checkpoint: str | None) -> None:
-    """See that a model can be started from before anything is set up for it: its configurations are read, no weights.
+def check_start(start: Start, model: str, checkpoint: str | None, vae: str | None, picture: tuple[int, int]) -> None:
+    """See that a run can start before anything is set up for it: configurations are read, no weights.
 
-    Raises ``ValueError`` for a checkpoint that is missing or too many, ``ArtifactError`` and ``CheckpointError`` for
-    files that are not there or not what they should be.
+    ``picture`` is (height, width). Raises ``ValueError`` for a checkpoint that is missing or too many and for pictures
+    that the networks cannot take, ``ArtifactError`` and ``CheckpointError`` for files that are not there, not what they
+    should be, or of networks that do not fit together.
     """
     if (checkpoint is not None) != (start == "released"):
         raise ValueError(f"start is {start!r}, the checkpoint {checkpoint!r}: a checkpoint goes with 'released' alone")
     if checkpoint is not None and not exists(checkpoint):
         raise ArtifactError(f"{checkpoint}: no such file")
-    _configurations(model)
+    configurations = _Configurations.read(model, vae)
+    configurations.check(model)
+    multiple = LatentGrid.of(configurations.vae, configurations.unet).multiple
+    for name, side in zip(("height", "width"), picture, strict=True):
+        if side % multiple:
+            raise ValueError(
+                f"{name} is {side}, expected a multiple of {multiple}: the networks of {model} halve often"
+            )
 
 
-def _configurations(model: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Of UNet, VAE, image encoder and scheduler."""
-    names = ("unet/config.json", "vae/config.json", "image_encoder/config.json", "scheduler/scheduler_config.json")
-    unet, vae, image_encoder, scheduler = (read_config(fetch(join(model, name))) for name in names)
-    return unet, vae, image_encoder, scheduler
+@dataclass(frozen=True)
+class _Configurations:
+    unet: dict[str, Any]
+    vae: dict[str, Any]
+    image_encoder: dict[str, Any]
+    scheduler: dict[str, Any]
+
+    @staticmethod
+    def read(model: str, vae: str | None) -> _Configurations:
+        places = ("unet/config.json", None, "image_encoder/config.json", "scheduler/scheduler_config.json")
+        own = join(model, "vae/config.json") if vae is None else join(vae, "config.json")
+        return _Configurations(*(read_config(fetch(own if name is None else join(model, name))) for name in places))
+
+    def check(self, model: str) -> None:
+        """That what one network gives is what another takes."""
+        latent = self.vae["latent_channels"]
+        expected = {
+            "in_channels": (2 * latent, "a noisy latent and the reference's, of the VAE's channels each"),
+            "out_channels": (latent, "the VAE's latent channels"),
+            "cross_attention_dim": (self.image_encoder["projection_dim"], "the image encoder's projection_dim"),
+            "projection_class_embeddings_input_dim": (
+                3 * self.unet["addition_time_embed_dim"],
+                "three embeddings of addition_time_embed_dim",
+            ),
+        }
+        for name, (value, meaning) in expected.items():
+            if self.unet.get(name) != value:
+                raise CheckpointError(
+                    f"{join(model, 'unet/config.json')}: {name} is {self.unet.get(name)}, expected {value}: {meaning}"
+                )
 
 
-def _drawn(model: str, seed: int) -> Networks:
-    unet, vae, image_encoder, scheduler = _configurations(model)
+def drawn_networks(model: str, vae: str | None, seed: int) -> Networks:
+    """Networks of the configurations in an SVD folder, the VAE's from a folder of its own if there is one, with weights
+    drawn with ``seed``.
+    """
+    found = _Configurations.read(model, vae)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        autoencoder = AutoencoderKLTemporalDecoder.from_config(vae)
+        autoencoder = AutoencoderKLTemporalDecoder.from_config(found.vae)
         _begin_with_images(autoencoder)
         return Networks(
-            PoseUNet.from_config(unet),
-            PoseNet(unet["block_out_channels"][0]),
+            PoseUNet.from_config(found.unet),
+            PoseNet(found.unet["block_out_channels"][0]),
             autoencoder,
-            CLIPVisionModelWithProjection(CLIPVisionConfig(**image_encoder)),
-            sigma_min=float(scheduler.get("sigma_min") or 0.002),
-            sigma_max=float(scheduler.get("sigma_max") or 700.0),
+            CLIPVisionModelWithProjection(CLIPVisionConfig(**found.image_encoder)),
+            sigma_min=float(found.scheduler.get("sigma_min") or 0.002),
+            sigma_max=float(found.scheduler.get("sigma_max") or 700.0),
             digest=f"drawn with seed {seed}",
         )
 

@@ -25,6 +25,26 @@ from pipeline.training.settings import TrainingSettings
 _PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+def objective_of(settings: TrainingSettings, networks: Networks) -> tuple[nn.Module, list[str]]:
+    """What computes losses, as ``settings`` say, and the names of its parameters that learn."""
+    objective: nn.Module
+    if settings.objective == "autoencoding":
+        objective = AutoencodingObjective(networks.vae)
+    else:
+        objective = DenoisingObjective(networks.unet, networks.pose_net, networks.vae, networks.image_encoder)
+        if settings.checkpointing:
+            networks.unet.enable_gradient_checkpointing()
+        if settings.lora_rank:
+            add_lora(networks.unet, settings.lora_rank, settings.seed)
+    return objective, list(choose_learned(objective, settings.learn))
+
+
+def in_precision(precision: str, device: str) -> torch.autocast:
+    """A block that computes in the precision of that name."""
+    dtype = _PRECISIONS.get(precision)
+    return torch.autocast(torch.device(device).type, dtype or torch.bfloat16, enabled=dtype is not None)
+
+
 class Learner:
     """``networks`` on ``device``, learning what ``settings`` say. ``step`` is the number of steps behind it.
 
@@ -33,16 +53,7 @@ class Learner:
 
     def __init__(self, settings: TrainingSettings, networks: Networks, device: str, workers: Workers) -> None:
         self.settings, self.networks, self.device, self.workers = settings, networks, device, workers
-        self.objective: nn.Module
-        if settings.objective == "autoencoding":
-            self.objective = AutoencodingObjective(networks.vae)
-        else:
-            self.objective = DenoisingObjective(networks.unet, networks.pose_net, networks.vae, networks.image_encoder)
-            if settings.checkpointing:
-                networks.unet.enable_gradient_checkpointing()
-            if settings.lora_rank:
-                add_lora(networks.unet, settings.lora_rank, settings.seed)
-        names = choose_learned(self.objective, settings.learn)
+        self.objective, names = objective_of(settings, networks)
         self._parallel = workers.spread(self.objective, device)
         self.learned = {name: self.objective.get_parameter(name) for name in names}
         self.optimizer = torch.optim.AdamW(
@@ -84,9 +95,7 @@ class Learner:
     def losses(self, clips: Sequence[TrainingClip], indices: Sequence[int], seed: int | None = None) -> torch.Tensor:
         """Each clip's loss, (B,), with the noise that ``seed`` (the run's own by default) draws for it."""
         seed = self.settings.seed if seed is None else seed
-        precision = _PRECISIONS.get(self.settings.precision)
-        kind = torch.device(self.device).type
-        with torch.autocast(kind, precision or torch.bfloat16, enabled=precision is not None):
+        with in_precision(self.settings.precision, self.device):
             if self.settings.objective == "autoencoding":
                 return self._reconstruction(clips, indices, seed)
             batch = ClipBatch.of(clips, self.device)

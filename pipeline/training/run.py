@@ -26,6 +26,7 @@ from pipeline.training.footage_clips import FootageClips
 from pipeline.training.learner import Learner
 from pipeline.training.loop import Pace, Work, train
 from pipeline.training.parallel import Workers
+from pipeline.training.plan import Plan, plan
 from pipeline.training.settings import TrainingSettings
 
 _HELD_OUT = 6
@@ -64,12 +65,21 @@ class Request:
         return hashlib.sha256(json.dumps([settings, start], sort_keys=True).encode()).hexdigest()
 
 
-def run(request: Request) -> None:
-    """Train until the last step or until time is up. Raises what a worker raised once it has failed too often."""
+def checked(request: Request) -> Plan:
+    """What the run would hold and learn, once everything that can be seen beforehand has been.
+
+    Raises ``ValueError`` naming what cannot be.
+    """
     settings = request.settings
     if settings.batch % request.workers:
         raise ValueError(f"batch is {settings.batch}, expected a multiple of the {request.workers} workers")
-    check_start(settings.start, request.model, request.checkpoint)
+    check_start(settings.start, request.model, request.checkpoint, request.vae, (settings.height, settings.width))
+    return plan(settings, request.model, request.vae, request.workers, request.shard)
+
+
+def run(request: Request) -> None:
+    """Train until the last step or until time is up. Raises what a worker raised once it has failed too often."""
+    print(checked(request).describe(), flush=True)
     connect(dashboard=True)
     grid = latent_grid(request.model)
     clips = _clips(request, grid)

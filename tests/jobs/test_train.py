@@ -26,6 +26,7 @@ from model.training.export import CHECKPOINT, export
 from tests.model.training.networks import small_networks
 
 ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests/golden/mimicmotion-tiny"
 RECIPE = """
 start = "scratch"
 learn = ["pose_net", "unet", "image_encoder"]
@@ -41,12 +42,21 @@ warmup = 2
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 
-@pytest.fixture
-def work(tmp_path: Path) -> dict[str, Path]:
-    """A folder with a recipe and a model's configurations."""
-    export(small_networks(), tmp_path / "model")
-    (tmp_path / "recipe.toml").write_text(RECIPE)
-    return {"recipe": tmp_path / "recipe.toml", "model": tmp_path / "model", "output": tmp_path / "out"}
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A recipe and a model's configurations."""
+    folder = tmp_path_factory.mktemp("work")
+    export(small_networks(), folder / "model")
+    (folder / "recipe.toml").write_text(RECIPE)
+    return {"recipe": folder / "recipe.toml", "model": folder / "model"}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(work: dict[str, Path], local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run writes that nothing happens to."""
+    output = tmp_path_factory.mktemp("undisturbed")
+    assert main(arguments(work, output)) == OK
+    return output
 
 
 def arguments(work: dict[str, Path], output: Path, *more: str) -> list[str]:
@@ -79,19 +89,17 @@ def training_workers() -> list[psutil.Process]:
     ]
 
 
-def test_a_run_that_is_killed_ends_in_the_same_losses_and_weights(work, tmp_path):
-    undisturbed = tmp_path / "undisturbed"
-    assert main(arguments(work, undisturbed)) == OK
+def test_a_run_writes_losses_pictures_and_networks_that_load_and_animate(undisturbed):
     assert [step for step, _, _ in losses(undisturbed)] == list(range(12))
     assert Image.open(undisturbed / "samples" / "0000006.png").width > 16
     assert list((undisturbed / "tensorboard").glob("events*"))
     validated = [json.loads(line) for line in (undisturbed / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in validated if "validation_loss" in row] == [5, 11]
-
-    # What comes out loads wherever the released weights do, and animates.
     animator = Animator.load(str(undisturbed / "export"), str(undisturbed / "export" / CHECKPOINT))
     assert animator.networks.sigma_max == 80.0
 
+
+def test_a_run_that_is_killed_ends_in_the_same_losses_and_weights(work, undisturbed, tmp_path):
     killed = tmp_path / "killed"
     command = [sys.executable, "jobs/train.py", *arguments(work, killed)]
     # Its own Ray, and nothing of this one's.
@@ -109,10 +117,8 @@ def test_a_run_that_is_killed_ends_in_the_same_losses_and_weights(work, tmp_path
     assert weights(killed) == weights(undisturbed)
 
 
-def test_a_worker_that_is_killed_is_replaced_and_nothing_is_learnt_twice(work, tmp_path):
-    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
-    assert main(arguments(work, undisturbed)) == OK
-    killed = []
+def test_a_worker_that_is_killed_is_replaced_and_nothing_is_learnt_twice(work, undisturbed, tmp_path):
+    disturbed, killed = tmp_path / "disturbed", []
 
     def kill() -> None:
         wait_for(disturbed / "state" / "0000003.pt")
@@ -129,12 +135,13 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_learnt_twice(work, t
     assert weights(disturbed) == weights(undisturbed)
 
 
-def test_a_run_that_is_out_of_time_stops_with_everything_saved_and_goes_on(work, tmp_path):
+def test_a_run_that_is_out_of_time_stops_with_everything_saved_and_goes_on(work, undisturbed, tmp_path):
     output = tmp_path / "out"
     assert main(arguments(work, output, "--max-minutes", "0.0001")) == OK
-    assert [step for step, _, _ in losses(output)] == [0]
+    assert losses(output) == losses(undisturbed)[:1]
+    assert (output / "export" / CHECKPOINT).exists()
     assert main(arguments(work, output)) == OK
-    assert [step for step, _, _ in losses(output)] == list(range(12))
+    assert losses(output) == losses(undisturbed)
 
 
 def test_clips_of_real_footage_are_learnt_from_where_they_lie(work, tmp_path, dance):
@@ -145,20 +152,23 @@ def test_clips_of_real_footage_are_learnt_from_where_they_lie(work, tmp_path, da
     clips = ("--clips", str(poses / "clips.parquet"), "--steps", "2")
     assert main(arguments(work, output, *clips)) == OK
     assert len(losses(output)) == 2
-    # Learning from a released checkpoint, and only what looks along time.
+
+
+def test_the_released_layout_is_fine_tuned_and_loads_again(work, tmp_path):
+    base, released = str(GOLDEN / "base"), str(GOLDEN / "MimicMotion_tiny.pth")
     tuned = tmp_path / "tuned"
-    start = ("--start", "released", "--checkpoint", str(output / "export" / CHECKPOINT), "--learn", "temporal")
-    model = {**work, "model": output / "export"}
-    assert main(arguments(model, tuned, *clips, *start)) == OK
-    before, after = (
-        Animator.load(str(folder / "export"), str(folder / "export" / CHECKPOINT)) for folder in (output, tuned)
-    )
+    start = ("--start", "released", "--checkpoint", released, "--learn", "temporal", "--steps", "2")
+    size = ("--width", "64", "--height", "64")
+    assert main(arguments({**work, "model": Path(base)}, tuned, *start, *size)) == OK
+    before = Animator.load(base, released)
+    after = Animator.load(str(tuned / "export"), str(tuned / "export" / CHECKPOINT))
     changed = {
         name
         for name, tensor in before.networks.unet.state_dict().items()
         if not np.array_equal(tensor.numpy(), after.networks.unet.state_dict()[name].numpy())
     }
     assert changed
+    # Only what looks along time was to learn.
     assert all("temporal" in name or "time_" in name for name in changed)
 
 
@@ -170,8 +180,18 @@ def test_clips_of_real_footage_are_learnt_from_where_they_lie(work, tmp_path, da
         (("--motions", "/nowhere"), "holds no .npy file"),
         (("--start", "released"), "a checkpoint goes with 'released' alone"),
         (("--model", "/nowhere"), "/nowhere"),
+        (("--width", "18"), "width is 18, expected a multiple of 4"),
+        (("--workers", "3"), "batch is 2, expected a multiple of the 3 workers"),
     ],
 )
 def test_a_wrong_request_is_one_line(work, tmp_path, capsys, more, message: Any):
     assert main(arguments(work, tmp_path / "out", *more)) == WRONG_REQUEST
     assert message in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_a_worker_would_hold_and_touches_nothing(work, tmp_path, capsys):
+    assert main(arguments(work, tmp_path / "out", "--dry-run")) == OK
+    shown = capsys.readouterr().out
+    assert "parameters learn" in shown
+    assert "activations of 2 clips" in shown
+    assert not (tmp_path / "out").exists()

@@ -16,9 +16,9 @@ from model.checkpoint import (
     load_networks,
     load_strict,
     read_tensors,
-    save_checkpoint,
 )
 from model.settings import DTYPES
+from model.training.export import save_checkpoint
 from model.weight_files import CheckpointError, WeightFiles
 
 # The configurations of stable-video-diffusion-img2vid-xt-1-1.

@@ -1,11 +1,15 @@
+import json
+
 import pytest
 import torch
+from diffusers import AutoencoderKLTemporalDecoder
 from safetensors.torch import save_file
 
+from model.artifacts import ArtifactError
 from model.checkpoint import load_networks
 from model.training.export import CHECKPOINT, export, export_vae
-from model.training.starting import starting_networks
-from model.weight_files import fetch_weights
+from model.training.starting import check_start, starting_networks
+from model.weight_files import CheckpointError, fetch_weights
 from tests.model.training.networks import small_networks
 
 PARTS = ("unet", "pose_net", "vae", "image_encoder")
@@ -62,4 +66,40 @@ def test_another_vae_is_taken_whole(tmp_path):
 @pytest.mark.parametrize(("start", "checkpoint"), [("released", None), ("scratch", "some.pth")])
 def test_a_checkpoint_goes_with_released_alone(tmp_path, start, checkpoint):
     with pytest.raises(ValueError, match="a checkpoint goes with 'released' alone"):
-        starting_networks(start, str(tmp_path), checkpoint, None, 0)
+        check_start(start, str(tmp_path), checkpoint, None, (16, 16))
+
+
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ArtifactError, match=r"nowhere.pth: no such file"):
+        check_start("released", str(tmp_path), str(tmp_path / "nowhere.pth"), None, (16, 16))
+
+
+def test_pictures_that_do_not_halve_often_enough_are_refused(tmp_path):
+    export(small_networks(), tmp_path)
+    check_start("scratch", str(tmp_path), None, None, (16, 32))
+    with pytest.raises(ValueError, match="width is 18, expected a multiple of 4"):
+        check_start("scratch", str(tmp_path), None, None, (16, 18))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("in_channels", 8),
+        ("out_channels", 4),
+        ("cross_attention_dim", 16),
+        ("projection_class_embeddings_input_dim", 24),
+    ],
+)
+def test_networks_that_do_not_fit_together_are_refused(tmp_path, name, expected):
+    export(small_networks(), tmp_path)
+    path = tmp_path / "unet/config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: 7}))
+    with pytest.raises(CheckpointError, match=rf"unet/config.json: {name} is 7, expected {expected}"):
+        check_start("scratch", str(tmp_path), None, None, (16, 16))
+
+
+def test_the_vae_that_is_given_is_the_one_that_must_fit(tmp_path):
+    export(small_networks(), tmp_path / "model")
+    export_vae(AutoencoderKLTemporalDecoder(block_out_channels=[32], latent_channels=6), tmp_path / "vae")
+    with pytest.raises(CheckpointError, match="in_channels is 8, expected 12"):
+        check_start("scratch", str(tmp_path / "model"), None, str(tmp_path / "vae"), (16, 16))

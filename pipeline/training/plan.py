@@ -1,0 +1,90 @@
+"""What a run would hold in memory and learn, found out on tensors without contents: no weights are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from model.checkpoint import Networks
+from model.framing import POSE_FACTOR
+from model.training.batches import ClipBatch, Draws
+from model.training.denoising import DenoisingObjective
+from model.training.memory import TrainingMemory, activations, training_memory
+from model.training.starting import drawn_networks
+from pipeline.report import table
+from pipeline.training.learner import in_precision, objective_of
+from pipeline.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``learned`` of ``parameters`` numbers learn; ``memory`` of one of the workers; ``clips`` it takes at a time."""
+
+    parameters: int
+    learned: int
+    clips: int
+    memory: TrainingMemory
+
+    def describe(self) -> str:
+        """A table for people."""
+        memory = self.memory
+        rows = [
+            ("weights", memory.weights),
+            ("AdamW's moments", memory.moments),
+            ("averaged weights", memory.average),
+            (f"activations of {self.clips} clips", memory.activations),
+            ("gradients, as activations go", memory.gradients),
+            ("encoding, or parts put together", memory.passing),
+            ("at most at once", memory.peak),
+        ]
+        cells = [(name, f"{size / 2**30:.2f} GiB") for name, size in rows]
+        head = f"{self.learned:,} of {self.parameters:,} parameters learn"
+        return f"{head}\n{table(('memory of a worker', 'estimate'), cells)}"
+
+
+def plan(settings: TrainingSettings, model: str, vae: str | None, workers: int, shard: bool) -> Plan:
+    """Runs one forward pass on tensors that have shapes alone, so networks that do not fit together are found too.
+
+    Raises ``ValueError`` when nothing learns, and what reading the configurations raises.
+    """
+    per_worker = settings.batch // workers
+    clips = -(-per_worker // settings.accumulate)
+    with FakeTensorMode():
+        networks = drawn_networks(model, vae, settings.seed)
+        objective, names = objective_of(settings, networks)
+        learned = {name: objective.get_parameter(name) for name in names}
+        kept = activations(objective, _forward(settings, networks, objective, clips))
+        pictures = 0 if settings.objective == "autoencoding" else clips * settings.frames
+        encoded = (pictures, 3, settings.height, settings.width)
+        memory = training_memory(objective, learned, kept, encoded, workers if shard else 1)
+        return Plan(
+            parameters=sum(parameter.numel() for parameter in objective.parameters()),
+            learned=sum(parameter.numel() for parameter in learned.values()),
+            clips=clips,
+            memory=memory,
+        )
+
+
+def _forward(
+    settings: TrainingSettings, networks: Networks, objective: nn.Module, clips: int
+) -> Callable[[], torch.Tensor]:
+    height, width = settings.height, settings.width
+    channels, rows, columns = networks.grid.shape(height, width)
+    latents = torch.empty(clips, settings.frames, channels, rows, columns)
+    frames = torch.empty(clips, settings.frames, 3, height, width)
+    guidance = torch.empty(clips, settings.frames, 3, POSE_FACTOR * rows, POSE_FACTOR * columns)
+    batch = ClipBatch(frames, guidance, latents[:, :, 0])
+    draws = Draws(torch.empty(clips), latents, torch.zeros(clips, dtype=torch.bool), torch.empty(clips), frames[:, 0])
+
+    def forward() -> torch.Tensor:
+        with in_precision(settings.precision, "cpu"):
+            if isinstance(objective, DenoisingObjective):
+                return objective.of_latents(latents, latents[:, 0], batch, draws)
+            found: torch.Tensor = objective(frames, latents)
+            return found
+
+    return forward
