@@ -30,7 +30,7 @@ from model.keypoints import BODY
 from model.scene import Scene
 from model.settings import AnimationSettings
 from pipeline.figures.clip import FigureClip, figure_clip
-from pipeline.figures.rendering import body_scale
+from pipeline.figures.skeleton import body_scale
 from pipeline.report import table
 from pipeline.training.guided_clip import shown
 

@@ -14,7 +14,8 @@ from pipeline.figures.appearance import draw_appearance
 from pipeline.figures.detector import detect
 from pipeline.figures.motion import generated_motion
 from pipeline.figures.placing import placed
-from pipeline.figures.rendering import FigureRenderer, body_scale
+from pipeline.figures.rendering import FigureRenderer
+from pipeline.figures.skeleton import body_scale
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import numpy as np
 
 from model.keypoints import BODY, FACE, FEET, HANDS, NUM_KEYPOINTS, PoseSequence
 from model.mirroring import MIRROR
-from pipeline.figures.rendering import body_scale
+from pipeline.figures.skeleton import body_scale
 
 _SURE, _UNSURE = 0.008, 0.09
 """Deviation of the jitter in torso lengths at score 1 and at score 0."""

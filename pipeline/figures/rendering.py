@@ -7,24 +7,13 @@ import numpy as np
 
 from model.keypoints import FACE, LEFT_HAND, RIGHT_HAND
 from pipeline.figures.appearance import Appearance, Colour
+from pipeline.figures.backdrop import backdrop
+from pipeline.figures.canvas import Canvas
 
 _FINER = 4
 """Drawn at this many times the size and averaged: figures move by parts of a pixel."""
 
-_SHIFT = 4
 _FINGERS = tuple((0, first, first + 1, first + 2, first + 3) for first in (1, 5, 9, 13, 17))
-
-
-def body_scale(keypoints: np.ndarray) -> float:
-    """A torso's length in pixels, out of all frames (T, 133, 2): the most that is seen of it but for outliers.
-
-    Legs speak too, where a torso is always bent towards the camera.
-    """
-    neck, hip = keypoints[:, (5, 6)].mean(axis=1), keypoints[:, (11, 12)].mean(axis=1)
-    torso = np.percentile(np.linalg.norm(neck - hip, axis=1), 80)
-    thighs = np.linalg.norm(keypoints[:, (11, 12)] - keypoints[:, (13, 14)], axis=2)
-    shins = np.linalg.norm(keypoints[:, (13, 14)] - keypoints[:, (15, 16)], axis=2)
-    return float(max(torso, 0.45 * np.percentile(thighs + shins, 80), 1e-3))
 
 
 class FigureRenderer:
@@ -33,15 +22,16 @@ class FigureRenderer:
     def __init__(self, appearance: Appearance, scale: float, height: int, width: int) -> None:
         self._look, self._scale = appearance, scale * _FINER
         self._height, self._width = height, width
-        self._place = _background(appearance, height * _FINER, width * _FINER)
+        self._place = backdrop(appearance, height * _FINER, width * _FINER)
 
     def frame(self, keypoints: np.ndarray) -> np.ndarray:
         """(133, 2) pixels to (H, W, 3) uint8 RGB."""
-        self._canvas = self._place.copy()
+        page = self._place.copy()
+        self._canvas = Canvas(page)
         # Pixel centres: what lies at x is drawn around the finer pixels that make up x.
         points = (keypoints.astype(np.float64) + 0.5) * _FINER - 0.5
         self._draw(np.clip(points, -4 * self._width * _FINER, 5 * self._width * _FINER))
-        return cv2.resize(self._canvas, (self._width, self._height), interpolation=cv2.INTER_AREA)
+        return cv2.resize(page, (self._width, self._height), interpolation=cv2.INTER_AREA)
 
     def background(self) -> np.ndarray:
         """The place without the figure, (H, W, 3) uint8 RGB."""
@@ -69,11 +59,11 @@ class FigureRenderer:
         thick, thin = look.leg_width * self._scale, 0.6 * look.leg_width * self._scale
         skin, cloth = self._lit(look.skin, side), self._lit(look.legs, side)
         shoe, foot = self._lit(look.shoes, side), p[17 + 3 * side : 20 + 3 * side]
-        self._taper(knee, ankle, 0.8 * thick, thin, cloth if look.legwear == "trousers" else skin)
-        self._taper(hip, knee, thick, 0.8 * thick, skin if look.legwear == "skirt" else cloth)
+        self._canvas.taper(knee, ankle, 0.8 * thick, thin, cloth if look.legwear == "trousers" else skin)
+        self._canvas.taper(hip, knee, thick, 0.8 * thick, skin if look.legwear == "skirt" else cloth)
         toe = 0.5 * (foot[0] + foot[1])
-        self._taper(foot[2], toe, 0.75 * thin, 0.6 * thin, shoe)
-        self._taper(ankle, foot[2], 0.8 * thin, 0.75 * thin, shoe)
+        self._canvas.taper(foot[2], toe, 0.75 * thin, 0.6 * thin, shoe)
+        self._canvas.taper(ankle, foot[2], 0.8 * thin, 0.75 * thin, shoe)
 
     def _torso(self, p: np.ndarray) -> None:
         look, left, right = self._look, p[5], p[6]
@@ -88,7 +78,7 @@ class FigureRenderer:
             low = 0.5 * (p[13] + p[14])
             flare = _at_least(0.62 * (p[13] - p[14]), 0.36 * self._scale)
             reach = hips + 0.72 * (low - hips)
-            self._polygon([hips - hip, hips + hip, reach + flare, reach - flare], self._lit(look.legs, None))
+            self._canvas.polygon([hips - hip, hips + hip, reach + flare, reach - flare], self._lit(look.legs, None))
         chest = middle + 0.05 * down
         waist = chest + 0.5 * down
         collar = middle - 0.06 * down
@@ -104,7 +94,7 @@ class FigureRenderer:
             collar - 0.75 * shoulder,
         ]
         shirt = self._lit(look.shirt, None)
-        self._polygon(outline, shirt)
+        self._canvas.polygon(outline, shirt)
         second = self._lit(look.second, None)
         if look.pattern == "stripes":
             for at in (0.2, 0.45, 0.7):
@@ -112,7 +102,7 @@ class FigureRenderer:
         elif look.pattern == "band":
             self._across(middle, down, shoulder, hip, 0.35, 0.6, second)
         elif look.pattern == "blob":
-            self._disc(middle + 0.4 * down, 0.17 * self._scale, second)
+            self._canvas.disc(middle + 0.4 * down, 0.17 * self._scale, second)
 
     def _across(
         self,
@@ -127,12 +117,12 @@ class FigureRenderer:
         width = self._look.torso_width
         wide = [(middle + at * down, 0.95 * width * (1 - at) * top + 0.92 * width * at * low) for at in (start, stop)]
         (a, left), (b, right) = wide
-        self._polygon([a - left, a + left, b + right, b - right], colour)
+        self._canvas.polygon([a - left, a + left, b + right, b - right], colour)
 
     def _neck(self, p: np.ndarray) -> None:
         middle, head = 0.5 * (p[5] + p[6]), self._skull(p)[0]
         width = 0.2 * self._scale
-        self._taper(middle, middle + 0.55 * (head - middle), width, 0.9 * width, self._shade(self._look.skin, 0.85))
+        self._canvas.taper(middle, middle + 0.55 * (head - middle), width, 0.9 * width, _shade(self._look.skin, 0.85))
 
     def _skull(self, p: np.ndarray) -> tuple[np.ndarray, float, float]:
         """Centre, half its height, and how it is tilted in degrees."""
@@ -151,32 +141,32 @@ class FigureRenderer:
         skin, hair = self._lit(look.skin, None), self._lit(look.hair, None)
         if look.cut == "bun":
             up = centre - 0.5 * (p[5] + p[6])
-            self._disc(centre + 1.2 * half * up / max(1.0, float(np.linalg.norm(up))), 0.42 * half, hair)
+            self._canvas.disc(centre + 1.2 * half * up / max(1.0, float(np.linalg.norm(up))), 0.42 * half, hair)
         if look.cut != "bald":
-            self._ellipse(centre, 0.86 * half, 1.04 * half, tilt, hair)
+            self._canvas.ellipse(centre, 0.86 * half, 1.04 * half, tilt, hair)
         if behind:
-            self._ellipse(centre, 0.8 * half, half, tilt, skin if look.cut == "bald" else hair)
+            self._canvas.ellipse(centre, 0.8 * half, half, tilt, skin if look.cut == "bald" else hair)
             if look.cut == "long":
                 self._hair_behind(p)
             return
         face = p[FACE]
         towards = 0.35 * (face[30] - centre)
         lower = centre + 0.16 * half * np.array([-np.sin(np.radians(tilt)), np.cos(np.radians(tilt))])
-        self._ellipse(lower + 0.5 * towards, 0.72 * half, 0.88 * half, tilt, skin)
+        self._canvas.ellipse(lower + 0.5 * towards, 0.72 * half, 0.88 * half, tilt, skin)
         for eye in (face[36:42], face[42:48]):
-            self._ellipse(eye.mean(axis=0), 0.17 * half, 0.12 * half, tilt, (250, 250, 250))
-            self._disc(eye.mean(axis=0), 0.09 * half, (30, 25, 25))
-        brow = self._shade(look.hair, 0.7)
+            self._canvas.ellipse(eye.mean(axis=0), 0.17 * half, 0.12 * half, tilt, (250, 250, 250))
+            self._canvas.disc(eye.mean(axis=0), 0.09 * half, (30, 25, 25))
+        brow = _shade(look.hair, 0.7)
         for points in (face[17:22], face[22:27]):
-            self._line(points[[0, 2, 4]], 0.09 * half, brow)
-        self._line(face[[27, 30, 33]], 0.1 * half, self._shade(look.skin, 0.72))
-        self._polygon(face[48:60], (176, 52, 60))
-        self._polygon(face[60:68], (90, 16, 24))
+            self._canvas.line(points[[0, 2, 4]], 0.09 * half, brow)
+        self._canvas.line(face[[27, 30, 33]], 0.1 * half, _shade(look.skin, 0.72))
+        self._canvas.polygon(face[48:60], (176, 52, 60))
+        self._canvas.polygon(face[60:68], (90, 16, 24))
 
     def _hair_behind(self, p: np.ndarray) -> None:
         centre, half, tilt = self._skull(p)
         middle = 0.5 * (p[5] + p[6])
-        self._ellipse(
+        self._canvas.ellipse(
             centre + 0.35 * (middle - centre), 0.98 * half, 1.35 * half, tilt, self._lit(self._look.hair, None)
         )
 
@@ -185,66 +175,30 @@ class FigureRenderer:
         width = look.arm_width * self._scale
         skin = self._lit(look.skin, side)
         cloth = self._lit(look.shirt, side)
-        cloth = self._shade(cloth, 0.9)
+        cloth = _shade(cloth, 0.9)
         self._hand(p[LEFT_HAND if side == 0 else RIGHT_HAND], wrist, skin)
-        self._taper(elbow, wrist, 0.85 * width, 0.62 * width, cloth if look.sleeves == "long" else skin)
-        self._taper(shoulder, elbow, width, 0.85 * width, skin if look.sleeves == "none" else cloth)
+        self._canvas.taper(elbow, wrist, 0.85 * width, 0.62 * width, cloth if look.sleeves == "long" else skin)
+        self._canvas.taper(shoulder, elbow, width, 0.85 * width, skin if look.sleeves == "none" else cloth)
         if look.sleeves == "short":
-            self._taper(shoulder + 0.6 * (elbow - shoulder), elbow, 0.86 * width, 0.86 * width, skin)
+            self._canvas.taper(shoulder + 0.6 * (elbow - shoulder), elbow, 0.86 * width, 0.86 * width, skin)
 
     def _hand(self, hand: np.ndarray, wrist: np.ndarray, skin: Colour) -> None:
         width = 0.055 * self._scale
-        self._polygon([hand[0], hand[1], hand[5], hand[9], hand[13], hand[17]], skin)
-        self._taper(wrist, hand[0], 1.8 * width, 1.8 * width, skin)
-        self._line(hand[[0, 5, 9, 13, 17, 0]], 1.3 * width, skin)
+        self._canvas.polygon([hand[0], hand[1], hand[5], hand[9], hand[13], hand[17]], skin)
+        self._canvas.taper(wrist, hand[0], 1.8 * width, 1.8 * width, skin)
+        self._canvas.line(hand[[0, 5, 9, 13, 17, 0]], 1.3 * width, skin)
         for number, finger in enumerate(_FINGERS):
-            self._line(
+            self._canvas.line(
                 hand[list(finger[1:])],
                 width * (1.15 if number == 0 else 1.0),
-                self._shade(skin, 0.93 + 0.035 * (number % 3)),
+                _shade(skin, 0.93 + 0.035 * (number % 3)),
             )
 
     def _lit(self, colour: Colour, side: int | None) -> Colour:
         """Light comes from one side: the person's left limbs are on the right."""
         if side is None:
             return colour
-        return self._shade(colour, 1 - self._look.light * (1 if side == 0 else -1) * 0.6)
-
-    def _shade(self, colour: Colour, factor: float) -> Colour:
-        red, green, blue = (min(255.0, factor * level) for level in colour)
-        return red, green, blue
-
-    def _taper(self, a: np.ndarray, b: np.ndarray, wide_a: float, wide_b: float, colour: Colour) -> None:
-        """A limb from ``a`` to ``b`` with round ends, as wide as that at each."""
-        along = b - a
-        length = float(np.linalg.norm(along))
-        if length > 1e-6:
-            side = np.array([-along[1], along[0]]) / length
-            self._polygon(
-                [a + 0.5 * wide_a * side, b + 0.5 * wide_b * side, b - 0.5 * wide_b * side, a - 0.5 * wide_a * side],
-                colour,
-            )
-        self._disc(a, 0.5 * wide_a, colour)
-        self._disc(b, 0.5 * wide_b, colour)
-
-    def _polygon(self, points: np.ndarray | list[np.ndarray], colour: Colour) -> None:
-        cv2.fillPoly(self._canvas, [_fixed(np.asarray(points))], colour, cv2.LINE_8, _SHIFT)
-
-    def _line(self, points: np.ndarray, width: float, colour: Colour) -> None:
-        cv2.polylines(self._canvas, [_fixed(points)], False, colour, max(1, round(width)), cv2.LINE_8, _SHIFT)
-
-    def _disc(self, centre: np.ndarray, radius: float, colour: Colour) -> None:
-        x, y = _fixed(centre).tolist()
-        cv2.circle(self._canvas, (x, y), max(1, round(radius * 2**_SHIFT)), colour, cv2.FILLED, cv2.LINE_8, _SHIFT)
-
-    def _ellipse(self, centre: np.ndarray, half_width: float, half_height: float, tilt: float, colour: Colour) -> None:
-        x, y = _fixed(centre).tolist()
-        axes = (round(half_width * 2**_SHIFT), round(half_height * 2**_SHIFT))
-        cv2.ellipse(self._canvas, (x, y), axes, tilt, 0, 360, colour, cv2.FILLED, cv2.LINE_8, _SHIFT)
-
-
-def _fixed(points: np.ndarray) -> np.ndarray:
-    return np.round(points * 2**_SHIFT).astype(np.int32)
+        return _shade(colour, 1 - self._look.light * (1 if side == 0 else -1) * 0.6)
 
 
 def _at_least(vector: np.ndarray, length: float) -> np.ndarray:
@@ -255,19 +209,6 @@ def _at_least(vector: np.ndarray, length: float) -> np.ndarray:
     return np.array([length, 0.0]) if found < 1e-6 else vector * (length / found)
 
 
-def _background(look: Appearance, height: int, width: int) -> np.ndarray:
-    top, bottom = (np.array(colour) for colour in look.sky)
-    ramp = np.linspace(0, 1, height)[:, None]
-    page = np.repeat((top * (1 - ramp) + bottom * ramp)[:, None], width, axis=1)
-    page = np.ascontiguousarray(page.astype(np.uint8))
-    for x, y, w, h, colour, round_ in look.shapes:
-        centre = (round(x * width), round(y * height))
-        axes = (max(1, round(0.5 * w * width)), max(1, round(0.5 * h * height)))
-        if round_:
-            cv2.ellipse(page, centre, axes, 0, 0, 360, colour, cv2.FILLED)
-        else:
-            corners = (centre[0] - axes[0], centre[1] - axes[1]), (centre[0] + axes[0], centre[1] + axes[1])
-            cv2.rectangle(page, *corners, colour, cv2.FILLED)
-    colour, horizon = look.floor
-    cv2.rectangle(page, (0, round(horizon * height)), (width, height), colour, cv2.FILLED)
-    return page
+def _shade(colour: Colour, factor: float) -> Colour:
+    red, green, blue = (min(255.0, factor * level) for level in colour)
+    return red, green, blue

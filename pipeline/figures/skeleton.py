@@ -52,3 +52,15 @@ def hand_template(curl: np.ndarray) -> np.ndarray:
             place = place + bones[finger, joint] * direction
             points[:, 2 + 4 * finger + joint] = place
     return points
+
+
+def body_scale(keypoints: np.ndarray) -> float:
+    """A torso's length in pixels, out of all frames (T, 133, 2): the most that is seen of it but for outliers.
+
+    Legs speak too, where a torso is always bent towards the camera.
+    """
+    neck, hip = keypoints[:, (5, 6)].mean(axis=1), keypoints[:, (11, 12)].mean(axis=1)
+    torso = np.percentile(np.linalg.norm(neck - hip, axis=1), 80)
+    thighs = np.linalg.norm(keypoints[:, (11, 12)] - keypoints[:, (13, 14)], axis=2)
+    shins = np.linalg.norm(keypoints[:, (13, 14)] - keypoints[:, (15, 16)], axis=2)
+    return float(max(torso, 0.45 * np.percentile(thighs + shins, 80), 1e-3))
