@@ -30,11 +30,13 @@ lint: $(VENV)/installed ## Check style and types
 
 FIGURES = runs/figures
 TRAIN = $(RUN) jobs/train.py --model recipes/figures/model --motions $(FIGURES)/motions/train --threads 2
-train-figures: $(VENV)/installed ## Train the network that ships, about two hours on two cores; goes on where it was stopped
+train-figures: $(VENV)/installed ## Train the network that ships, about three hours on two cores; goes on where it was stopped
 	$(RUN) jobs/figure_motions.py $(FIGURES)/motions
 	$(TRAIN) --recipe recipes/figures/vae-images.toml --output $(FIGURES)/vae-images
 	$(TRAIN) --recipe recipes/figures/vae-clips.toml --vae $(FIGURES)/vae-images/export/vae --output $(FIGURES)/vae-clips
 	$(TRAIN) --recipe recipes/figures/denoiser.toml --vae $(FIGURES)/vae-clips/export/vae --output $(FIGURES)/denoiser
+	$(TRAIN) --recipe recipes/figures/denoiser-longer.toml --model $(FIGURES)/denoiser/export \
+		--checkpoint $(FIGURES)/denoiser/export/mimicmotion.safetensors --output $(FIGURES)/denoiser-longer
 
 bench: $(VENV)/installed ## Recompute the golden data of the released system and compare
 	$(RUN) benchmarks/parity.py tests/golden/mimicmotion-tiny

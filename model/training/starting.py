@@ -11,7 +11,16 @@ from diffusers import AutoencoderKLTemporalDecoder
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from model.artifacts import ArtifactError, exists, fetch, join
-from model.checkpoint import Networks, build_vae, load_networks, load_strict, read_tensors
+from model.checkpoint import (
+    Networks,
+    build_image_encoder,
+    build_pose_net,
+    build_unet,
+    build_vae,
+    load_networks,
+    load_strict,
+    read_tensors,
+)
 from model.framing import LatentGrid
 from model.posenet import PoseNet
 from model.unet import PoseUNet
@@ -118,6 +127,21 @@ def drawn_networks(model: str, vae: str | None, seed: int) -> Networks:
             sigma_max=float(found.scheduler.get("sigma_max") or 700.0),
             digest=f"drawn with seed {seed}",
         )
+
+
+def empty_networks(model: str, vae: str | None) -> Networks:
+    """The same networks on the meta device, without memory for their weights."""
+    found = _Configurations.read(model, vae)
+    unet = build_unet(found.unet)
+    return Networks(
+        unet,
+        build_pose_net(unet.config["block_out_channels"][0]),
+        build_vae(found.vae),
+        build_image_encoder(found.image_encoder),
+        sigma_min=0.002,
+        sigma_max=700.0,
+        digest="empty",
+    )
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from model.framing import POSE_FACTOR
 from model.training.batches import ClipBatch, Draws
 from model.training.denoising import DenoisingObjective
 from model.training.memory import TrainingMemory, activations, training_memory
-from model.training.starting import drawn_networks
+from model.training.starting import empty_networks
 from pipeline.report import table
 from pipeline.training.learner import in_precision, objective_of
 from pipeline.training.settings import TrainingSettings
@@ -53,9 +53,11 @@ def plan(settings: TrainingSettings, model: str, vae: str | None, workers: int, 
     """
     per_worker = settings.batch // workers
     clips = -(-per_worker // settings.accumulate)
+    networks = empty_networks(model, vae)
+    objective, names = objective_of(settings, networks)
+    # Not on the meta device: its attention is the one that keeps every weight of every pair of places.
     with FakeTensorMode():
-        networks = drawn_networks(model, vae, settings.seed)
-        objective, names = objective_of(settings, networks)
+        _put_on_cpu(objective)
         learned = {name: objective.get_parameter(name) for name in names}
         kept = activations(objective, _forward(settings, networks, objective, clips))
         pictures = 0 if settings.objective == "autoencoding" else clips * settings.frames
@@ -67,6 +69,16 @@ def plan(settings: TrainingSettings, model: str, vae: str | None, workers: int, 
             clips=clips,
             memory=memory,
         )
+
+
+def _put_on_cpu(network: nn.Module) -> None:
+    """Tensors that say they are there, in place of those on the meta device."""
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            empty = nn.Parameter(torch.empty(parameter.shape), requires_grad=parameter.requires_grad)
+            module.register_parameter(name, empty)
+        for name, buffer in module.named_buffers(recurse=False):
+            module.register_buffer(name, torch.empty(buffer.shape, dtype=buffer.dtype), persistent=False)
 
 
 def _forward(
