@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +24,12 @@ from pipeline.footage import dancer_clip
 from pipeline.pose_table import VideoPoses
 from pipeline.video import Frame, read_frames
 from tests.small_networks import small_networks
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests look at what the processes that they start leave behind: not at that of the tests beside them.
+    os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="t", dir="/tmp")
+    tempfile.tempdir = None
+    atexit.register(shutil.rmtree, os.environ["TMPDIR"], ignore_errors=True)
 
 # Small networks lose more to threads that wait for each other than they gain.
 torch.set_num_threads(1)

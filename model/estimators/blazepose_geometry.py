@@ -134,11 +134,11 @@ def refine_with_heatmap(points: np.ndarray, heatmap: np.ndarray, size: int) -> n
     cells = heatmap.shape[0]
     column, row = np.floor(points * (cells / size)).astype(int).T
     inside = (column >= 0) & (column < cells) & (row >= 0) & (row < cells)
-    padded = np.pad(heatmap, ((reach, reach), (reach, reach), (0, 0)), constant_values=-np.inf)
     around = np.arange(-reach, reach + 1)
     rows = np.where(inside, row, 0)[:, None, None] + around[None, :, None]
     columns = np.where(inside, column, 0)[:, None, None] + around[None, None, :]
-    odds = sigmoid(padded[rows + reach, columns + reach, np.arange(len(points))[:, None, None]])
+    last = cells - 1
+    odds = sigmoid(heatmap[rows.clip(0, last), columns.clip(0, last), np.arange(len(points))[:, None, None]])
     odds[(rows < 0) | (rows >= cells) | (columns < 0) | (columns >= cells)] = 0
     sure = inside & (odds.max(axis=(1, 2)) >= 0.5)
     total = odds[sure].sum(axis=(1, 2))

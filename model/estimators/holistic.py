@@ -62,17 +62,15 @@ class _Network:
         self._interpreter = interpreter
         self._input = interpreter.get_input_details()[0]
         self._outputs = [output["index"] for output in interpreter.get_output_details()]
-        self._signed = signed
         self.size = int(self._input["shape"][1])
-        # Kept, since fresh memory of this size costs several times what the division does.
+        levels = np.arange(256, dtype=np.float32)
+        self._values = (np.arange(256) / 127.5 - 1).astype(np.float32) if signed else levels / np.float32(255)
+        # Kept, since fresh memory of this size costs several times what looking the values up does.
         self._pixels = np.empty((1, self.size, self.size, 3), np.float32)
 
     def __call__(self, picture: np.ndarray, outputs: int) -> list[np.ndarray]:
         """The first ``outputs`` outputs, without the batch axis."""
-        if self._signed:
-            self._pixels[0] = picture / 127.5 - 1
-        else:
-            np.divide(picture, np.float32(255), out=self._pixels[0], dtype=np.float32)
+        cv2.LUT(picture, self._values, dst=self._pixels[0])
         self._interpreter.set_tensor(self._input["index"], self._pixels)
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index)[0] for index in self._outputs[:outputs]]

@@ -17,7 +17,6 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -27,6 +26,7 @@ from jobs.arguments import OK, SOME_QUARANTINED, WRONG_REQUEST
 from pipeline.video import probe_video
 from tests.conftest import ffmpeg
 from tests.model.estimators.test_dwpose import detector_row, make_detector, make_pose_network, peaks
+from tests.processes import ray_workers
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--resolution", "64x64", "--steps", "1", "--fps", "5", "--window", "8", "--overlap", "2")
@@ -272,14 +272,6 @@ def test_a_dry_run_says_what_it_would_do_and_touches_nothing(inputs, tmp_path, c
     assert "skip, made already" in capsys.readouterr().out
 
 
-def workers() -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if any("AnimateRows" in part for part in process.info["cmdline"] or []):
-            found.append(process)
-    return found
-
-
 @pytest.mark.parametrize("deaths", [1, 100])
 def test_a_row_whose_worker_dies_is_tried_once_more_and_then_quarantined(inputs, tmp_path, deaths):
     rows = [{"id": "one", "reference": "one.png", "driving": "dance.mp4"}]
@@ -295,7 +287,7 @@ def test_a_row_whose_worker_dies_is_tried_once_more_and_then_quarantined(inputs,
             new = set(Path(tempfile.gettempdir()).glob("mimicmotion-*/.video.mp4-*")) - old
             if new:
                 old.update(new)
-                for process in workers():
+                for process in ray_workers("AnimateRows"):
                     process.kill()
                 killed += 1
 

@@ -21,6 +21,7 @@ from pipeline.storage import Storage
 from pipeline.summary import SCHEMA as VIDEOS
 from tests.conftest import ffmpeg
 from tests.jobs.toy_estimator import make_toy_dwpose
+from tests.processes import ray_workers
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -124,14 +125,6 @@ def test_only_what_changed_is_done_again_and_old_rows_go(clips, tmp_path, capsys
     assert not pd.read_parquet(output / "poses").duplicated(["video_id", "frame_index", "person_id"]).any()
 
 
-def workers() -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if any("ExtractPoses" in part for part in process.info["cmdline"] or [])
-    ]
-
-
 def test_what_kills_its_worker_twice_is_quarantined_and_its_neighbours_are_not(clips, tmp_path, toy):
     ffmpeg("-stream_loop", "4", "-i", clips / "mirrored.mp4", "-c", "copy", clips / "killer.mp4")
     stop = threading.Event()
@@ -139,7 +132,7 @@ def test_what_kills_its_worker_twice_is_quarantined_and_its_neighbours_are_not(c
 
     def kill() -> None:
         while not stop.wait(0.005):
-            for process in workers():
+            for process in ray_workers("ExtractPoses"):
                 # The one that has a decoder at the file.
                 if process.pid not in killed and any(map(_reads_killer, _children(process))):
                     killed.add(process.pid)

@@ -24,6 +24,7 @@ from jobs.train import main
 from model.animator import Animator
 from model.training.export import CHECKPOINT, export
 from tests.model.training.networks import small_networks
+from tests.processes import ray_workers
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/golden/mimicmotion-tiny"
@@ -80,15 +81,6 @@ def wait_for(path: Path, seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-def training_workers() -> list[psutil.Process]:
-    """The workers of this process's Ray that train."""
-    return [child for child in psutil.Process().children(recursive=True) if "RayTrainWorker" in child.name()] or [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if "RayTrainWorker" in " ".join(process.info["cmdline"] or [])
-    ]
-
-
 def test_a_run_writes_losses_pictures_and_networks_that_load_and_animate(undisturbed):
     assert [step for step, _, _ in losses(undisturbed)] == list(range(12))
     assert Image.open(undisturbed / "samples" / "0000006.png").width > 16
@@ -122,7 +114,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_learnt_twice(work, u
 
     def kill() -> None:
         wait_for(disturbed / "state" / "0000003.pt")
-        for process in training_workers():
+        for process in ray_workers("RayTrainWorker"):
             process.kill()
             killed.append(process.pid)
 
