@@ -15,7 +15,7 @@ EMBEDDED = "embedded"
 FOLDER = Path(__file__).parent / "figures"
 
 SETTINGS = AnimationSettings(
-    resolution="64x96", window=6, overlap=2, steps=15, guidance="1", decode_chunk=6, decode_overlap=2
+    resolution="64x96", window=6, overlap=2, steps=5, guidance="1", decode_chunk=6, decode_overlap=2
 )
 """As it was trained: pictures of that size, windows of that length."""
 
