@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import logging
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -24,10 +22,11 @@ from pipeline.storage import Storage
 from pipeline.training.figure_clips import FigureClips
 from pipeline.training.footage_clips import FootageClips
 from pipeline.training.learner import Learner
-from pipeline.training.loop import Pace, Work, train
+from pipeline.training.loop import Pace, Work
 from pipeline.training.parallel import Workers
 from pipeline.training.plan import Plan, plan
 from pipeline.training.settings import TrainingSettings
+from pipeline.training.train_here import train_here
 
 _HELD_OUT = 6
 _FAILURES = 5
@@ -98,8 +97,9 @@ def run(request: Request) -> None:
     )
     with Storage(request.output).claimed(), tempfile.TemporaryDirectory() as scratch:
         trainer = TorchTrainer(
-            _worker,
-            train_loop_config={"work": work, "shard": request.shard},
+            train_here,
+            # As bytes: whoever only hands them on need not know what networks are.
+            train_loop_config={"work": ray.cloudpickle.dumps(work), "shard": request.shard},
             scaling_config=ScalingConfig(
                 num_workers=request.workers,
                 use_gpu=on_gpu,
@@ -133,9 +133,3 @@ def _load(request: Request, workers: Workers) -> Learner:
     )
     device = "cuda" if request.device.startswith("cuda") else "cpu"
     return Learner(request.settings, networks, device, workers)
-
-
-def _worker(config: dict[str, Any]) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    context = ray.train.get_context()
-    train(config["work"], Workers(context.get_world_rank(), context.get_world_size(), config["shard"]))

@@ -47,7 +47,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 def start(catalog: Path, output: Path, decoders: Path, *options: str) -> subprocess.Popen[str]:
     command = [
         sys.executable, "jobs/extract_poses.py", "--videos", str(catalog), "--output", str(output),
-        "--fps", "4", "--deadline", "3", *options,
+        "--fps", "4", "--deadline", "8", *options,
     ]  # fmt: skip
     # A Ray of its own, whatever cluster runs on this machine.
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{decoders}", "RAY_ADDRESS": "local"}

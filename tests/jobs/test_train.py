@@ -62,7 +62,7 @@ def undisturbed(work: dict[str, Path], local_ray: None, tmp_path_factory: pytest
 
 def arguments(work: dict[str, Path], output: Path, *more: str) -> list[str]:
     where = ["--recipe", str(work["recipe"]), "--model", str(work["model"]), "--output", str(output)]
-    return [*where, "--save-every", "3", "--validate-every", "6", "--picture-every", "6", *more]
+    return [*where, "--save-every", "3", "--validate-every", "6", "--picture-every", "12", *more]
 
 
 def losses(output: Path) -> list[tuple[int, float, float]]:
@@ -83,7 +83,7 @@ def wait_for(path: Path, seconds: float = 120) -> None:
 
 def test_a_run_writes_losses_pictures_and_networks_that_load_and_animate(undisturbed):
     assert [step for step, _, _ in losses(undisturbed)] == list(range(12))
-    assert Image.open(undisturbed / "samples" / "0000006.png").width > 16
+    assert Image.open(undisturbed / "samples" / "0000012.png").width > 16
     assert list((undisturbed / "tensorboard").glob("events*"))
     validated = [json.loads(line) for line in (undisturbed / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in validated if "validation_loss" in row] == [5, 11]
@@ -91,67 +91,54 @@ def test_a_run_writes_losses_pictures_and_networks_that_load_and_animate(undistu
     assert animator.networks.sigma_max == 80.0
 
 
-def test_a_run_that_is_killed_ends_in_the_same_losses_and_weights(work, undisturbed, tmp_path):
-    killed = tmp_path / "killed"
-    command = [sys.executable, "jobs/train.py", *arguments(work, killed)]
+def test_whatever_ends_a_run_it_goes_on_to_the_same_losses_and_weights(work, undisturbed, tmp_path):
+    # One run, since to start Ray Train takes longer than to train: the job is killed, goes on, is out of time, goes on,
+    # and loses its worker.
+    output = tmp_path / "disturbed"
+    command = [sys.executable, "jobs/train.py", *arguments(work, output)]
     # Its own Ray, and nothing of this one's.
     environment = {**{k: v for k, v in os.environ.items() if not k.startswith("RAY_")}, "PYTHONPATH": str(ROOT)}
     job = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
     try:
-        wait_for(killed / "state" / "0000003.pt")
+        wait_for(output / "state" / "0000003.pt")
     finally:
         for process in [*psutil.Process(job.pid).children(recursive=True), psutil.Process(job.pid)]:
             process.send_signal(signal.SIGKILL)
         job.wait()
-    assert not (killed / "export").exists()
-    assert main(arguments(work, killed)) == OK
-    assert losses(killed) == losses(undisturbed)
-    assert weights(killed) == weights(undisturbed)
+    assert not (output / "export").exists()
 
+    assert main(arguments(work, output, "--max-minutes", "0.0001")) == OK
+    done = len(losses(output))
+    assert 3 < done < 9
+    assert (output / "export" / CHECKPOINT).exists()
 
-def test_a_worker_that_is_killed_is_replaced_and_nothing_is_learnt_twice(work, undisturbed, tmp_path):
-    disturbed, killed = tmp_path / "disturbed", []
+    killed = []
 
     def kill() -> None:
-        wait_for(disturbed / "state" / "0000003.pt")
+        wait_for(output / "state" / f"{3 * (done // 3 + 1):07}.pt")
         for process in ray_workers("RayTrainWorker"):
             process.kill()
             killed.append(process.pid)
 
     thread = threading.Thread(target=kill)
     thread.start()
-    assert main(arguments(work, disturbed)) == OK
+    assert main(arguments(work, output)) == OK
     thread.join()
     assert killed
-    assert losses(disturbed) == losses(undisturbed)
-    assert weights(disturbed) == weights(undisturbed)
-
-
-def test_a_run_that_is_out_of_time_stops_with_everything_saved_and_goes_on(work, undisturbed, tmp_path):
-    output = tmp_path / "out"
-    assert main(arguments(work, output, "--max-minutes", "0.0001")) == OK
-    assert losses(output) == losses(undisturbed)[:1]
-    assert (output / "export" / CHECKPOINT).exists()
-    assert main(arguments(work, output)) == OK
     assert losses(output) == losses(undisturbed)
+    assert weights(output) == weights(undisturbed)
 
 
-def test_clips_of_real_footage_are_learnt_from_where_they_lie(work, tmp_path, dance):
+def test_the_released_layout_is_fine_tuned_on_footage_where_it_lies_and_loads_again(work, tmp_path, dance):
     poses = tmp_path / "poses"
     assert extract_poses(["--videos", str(dance), "--output", str(poses), "--fps", "12"]) == OK
     assert select_clips([str(poses), "--length", "4", "--min-motion", "0", "--min-confidence", "0"]) == OK
-    output = tmp_path / "out"
-    clips = ("--clips", str(poses / "clips.parquet"), "--steps", "2")
-    assert main(arguments(work, output, *clips)) == OK
-    assert len(losses(output)) == 2
-
-
-def test_the_released_layout_is_fine_tuned_and_loads_again(work, tmp_path):
     base, released = str(GOLDEN / "base"), str(GOLDEN / "MimicMotion_tiny.pth")
     tuned = tmp_path / "tuned"
-    start = ("--start", "released", "--checkpoint", released, "--learn", "temporal", "--steps", "2")
-    size = ("--width", "64", "--height", "64")
-    assert main(arguments({**work, "model": Path(base)}, tuned, *start, *size)) == OK
+    clips = ("--clips", str(poses / "clips.parquet"), "--steps", "2", "--width", "64", "--height", "64")
+    start = ("--start", "released", "--checkpoint", released, "--learn", "temporal")
+    assert main(arguments({**work, "model": Path(base)}, tuned, *clips, *start)) == OK
+    assert len(losses(tuned)) == 2
     before = Animator.load(base, released)
     after = Animator.load(str(tuned / "export"), str(tuned / "export" / CHECKPOINT))
     changed = {
