@@ -31,8 +31,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     tempfile.tempdir = None
     atexit.register(shutil.rmtree, os.environ["TMPDIR"], ignore_errors=True)
 
-# Small networks lose more to threads that wait for each other than they gain.
+# Small networks lose more to threads that wait for each other than they gain; here, and in processes from here.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def ffmpeg(*arguments: str | Path) -> None:

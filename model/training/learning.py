@@ -1,4 +1,4 @@
-"""Which weights learn, and how fast."""
+"""Which weights a run starts from, which of them learn, and how fast."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import nn
 
+Start = Literal["scratch", "svd", "released"]
 Learned = Literal["pose_net", "unet", "temporal", "lora", "image_encoder", "vae", "vae_images"]
 
 

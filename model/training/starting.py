@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
@@ -23,10 +23,9 @@ from model.checkpoint import (
 )
 from model.framing import LatentGrid
 from model.posenet import PoseNet
+from model.training.learning import Start
 from model.unet import PoseUNet
 from model.weight_files import CheckpointError, fetch_weights, read_config
-
-Start = Literal["scratch", "svd", "released"]
 
 _WEIGHTS = "diffusion_pytorch_model"
 

@@ -76,16 +76,11 @@ def checked(request: Request) -> Plan:
     return plan(settings, request.model, request.vae, request.workers, request.shard)
 
 
-def run(request: Request) -> None:
-    """Train until the last step or until time is up. Raises what a worker raised once it has failed too often."""
-    print(checked(request).describe(), flush=True)
-    connect(dashboard=True)
+def work_of(request: Request) -> Work:
+    """What every worker is told."""
     grid = latent_grid(request.model)
     clips = _clips(request, grid)
-    cpus = ray.cluster_resources().get("CPU", 1.0)
-    on_gpu = request.device.startswith("cuda")
-    worker_cpus = min(0.5 * cpus / request.workers, float(request.threads))
-    work = Work(
+    return Work(
         load=functools.partial(_load, request),
         make=clips,
         held_out=functools.partial(_held_out, clips),
@@ -95,11 +90,20 @@ def run(request: Request) -> None:
         threads=request.threads,
         clip_bytes=clip_bytes(request.settings, grid),
     )
+
+
+def run(request: Request) -> None:
+    """Train until the last step or until time is up. Raises what a worker raised once it has failed too often."""
+    print(checked(request).describe(), flush=True)
+    connect(dashboard=True)
+    cpus = ray.cluster_resources().get("CPU", 1.0)
+    on_gpu = request.device.startswith("cuda")
+    worker_cpus = min(0.5 * cpus / request.workers, float(request.threads))
     with Storage(request.output).claimed(), tempfile.TemporaryDirectory() as scratch:
         trainer = TorchTrainer(
             train_here,
             # As bytes: whoever only hands them on need not know what networks are.
-            train_loop_config={"work": ray.cloudpickle.dumps(work), "shard": request.shard},
+            train_loop_config={"work": ray.cloudpickle.dumps(work_of(request)), "shard": request.shard},
             scaling_config=ScalingConfig(
                 num_workers=request.workers,
                 use_gpu=on_gpu,

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model.training.batches import NoiseSettings
-from model.training.learning import Learned
-from model.training.starting import Start
+from model.training.learning import Learned, Start
 
 FIGURES = "figures"
 """The data that are rendered, where a clip table is asked for."""

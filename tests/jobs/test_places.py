@@ -12,12 +12,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pandas as pd
+import pytest
 
 from model.estimators.holistic_weights import holistic_weights
 from tests.jobs.conftest import s3_client
 from tests.jobs.test_animate_catalog import SMALL
+from tests.jobs.toy_estimator import make_toy_dwpose
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sys.executable).parent
@@ -115,38 +119,50 @@ def cluster(home: Path) -> Iterator[tuple[str, dict[str, str]]]:
             os.killpg(head.pid, signal.SIGKILL)
 
 
-def submitted(address: str, environment: dict[str, str], code: Path, *job: str) -> subprocess.CompletedProcess[str]:
-    """Submit a job with a copy of the code at ``code``, as an operator does, and wait for its end."""
-    for folder in ("jobs", "pipeline", "model", "cluster"):
-        shutil.copytree(ROOT / folder, code / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [
-        str(SCRIPTS / "ray"), "job", "submit", "--address", address, "--working-dir", str(code), "--", "python", *job
-    ]  # fmt: skip
-    deadline = time.monotonic() + 60
-    while True:
-        submit = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-        # The head answers before its node can take a job.
-        if "No available agent" not in submit.stderr or time.monotonic() > deadline:
-            return submit
-        time.sleep(1)
-
-
-def test_submitted_to_a_cluster_with_token_authentication(tmp_path_factory, dance, dancer_picture):
+@pytest.fixture(scope="module")
+def submitted() -> Iterator[Callable[..., str]]:
+    """Submit a job to a cluster with a copy of the code, as an operator does: what it has said when it has ended."""
     # Ray puts sockets under here, whose paths must be short.
     home = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
+    code = home / "code"
+    for folder in ("jobs", "pipeline", "model", "cluster"):
+        shutil.copytree(ROOT / folder, code / folder, ignore=shutil.ignore_patterns("__pycache__"))
     try:
-        inputs = tmp_path_factory.mktemp("inputs")
-        shutil.copy(dance, inputs / "dance.mp4")
-        shutil.copy(dancer_picture, inputs / "one.png")
-        (inputs / "catalog.csv").write_text(HEADER + "one,one.png,dance.mp4\n")
         with cluster(home) as (address, environment):
-            submit = submitted(
-                address, environment, inputs / "code",
-                "jobs/animate_catalog.py", "--catalog", str(inputs / "catalog.csv"),
-                "--output", str(inputs / "out"), *SMALL,
-            )  # fmt: skip
-        assert submit.returncode == 0, submit.stdout[-3000:] + submit.stderr[-3000:]
-        assert "1 made, 0 kept, 0 quarantined" in submit.stdout
-        assert (inputs / "out" / "videos" / "one.mp4").is_file()
+
+            def submit(*job: str | Path) -> str:
+                command = [str(SCRIPTS / "ray"), "job", "submit", "--address", address, "--working-dir", str(code)]
+                deadline = time.monotonic() + 60
+                while True:
+                    done = subprocess.run(
+                        [*command, "--", "python", *map(str, job)],
+                        env=environment, capture_output=True, text=True, timeout=240,
+                    )  # fmt: skip
+                    # The head answers before its node can take a job.
+                    if "No available agent" not in done.stderr or time.monotonic() > deadline:
+                        break
+                    time.sleep(1)
+                assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+                return done.stdout
+
+            yield submit
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def test_animation_is_submitted_to_a_cluster_with_token_authentication(submitted, tmp_path, dance, dancer_picture):
+    shutil.copy(dance, tmp_path / "dance.mp4")
+    shutil.copy(dancer_picture, tmp_path / "one.png")
+    (tmp_path / "catalog.csv").write_text(HEADER + "one,one.png,dance.mp4\n")
+    where = ("--catalog", tmp_path / "catalog.csv", "--output", tmp_path / "out")
+    assert "1 made, 0 kept, 0 quarantined" in submitted("jobs/animate_catalog.py", *where, *SMALL)
+    assert (tmp_path / "out" / "videos" / "one.mp4").is_file()
+
+
+def test_extraction_is_submitted_to_a_cluster(submitted, tmp_path, dance):
+    (tmp_path / "clips").mkdir()
+    shutil.copy(dance, tmp_path / "clips" / "dance.mp4")
+    toy = ("--pose-estimator", "dwpose", "--pose-weights", make_toy_dwpose(tmp_path))
+    where = ("--videos", tmp_path / "clips", "--output", tmp_path / "out")
+    assert "1 done, 0 kept, 0 quarantined" in submitted("jobs/extract_poses.py", *where, "--fps", "5", *toy)
+    assert len(pd.read_parquet(tmp_path / "out" / "poses")) == 5

@@ -1,20 +1,17 @@
-"""Pose tables elsewhere: with object storage for everything, and submitted to a cluster."""
+"""Pose tables elsewhere: with object storage for everything."""
 
 from __future__ import annotations
 
 import io
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import pandas as pd
 
 from tests.conftest import ffmpeg
 from tests.jobs.conftest import s3_client
-from tests.jobs.test_places import ROOT, cluster, submitted
+from tests.jobs.test_places import ROOT
 from tests.jobs.toy_estimator import make_toy_dwpose
 
 
@@ -62,24 +59,3 @@ def test_videos_tables_and_state_in_s3(s3, dance, tmp_path):
     status, said = run("s3://data/clips/2024")
     assert status == 0, said
     assert "0 done, 1 kept, 0 quarantined; 2 videos" in said
-
-
-def test_submitted_to_a_cluster(tmp_path_factory, dance):
-    # Ray puts sockets under here, whose paths must be short.
-    home = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
-    try:
-        folder = tmp_path_factory.mktemp("submitted")
-        (folder / "clips").mkdir()
-        shutil.copy(dance, folder / "clips" / "dance.mp4")
-        make_toy_dwpose(folder)
-        with cluster(home) as (address, environment):
-            submit = submitted(
-                address, environment, folder / "code",
-                "jobs/extract_poses.py", "--videos", str(folder / "clips"), "--output", str(folder / "out"),
-                "--fps", "5", "--pose-estimator", "dwpose", "--pose-weights", str(folder),
-            )  # fmt: skip
-        assert submit.returncode == 0, submit.stdout[-3000:] + submit.stderr[-3000:]
-        assert "1 done, 0 kept, 0 quarantined" in submit.stdout
-        assert len(pd.read_parquet(folder / "out" / "poses")) == 5
-    finally:
-        shutil.rmtree(home, ignore_errors=True)

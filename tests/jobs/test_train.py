@@ -15,15 +15,19 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
 from PIL import Image
 
 from jobs.arguments import OK, WRONG_REQUEST
-from jobs.extract_poses import main as extract_poses
 from jobs.select_clips import main as select_clips
-from jobs.train import main
+from jobs.train import main, parse
 from model.animator import Animator
 from model.training.export import CHECKPOINT, export
+from pipeline.training.loop import train
+from pipeline.training.parallel import Workers
+from pipeline.training.run import work_of
 from tests.model.training.networks import small_networks
+from tests.pipeline.pose_output import write_output
 from tests.processes import ray_workers
 
 ROOT = Path(__file__).parents[2]
@@ -54,9 +58,47 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def undisturbed(work: dict[str, Path], local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a run writes that nothing happens to."""
-    output = tmp_path_factory.mktemp("undisturbed")
+    """What the loop writes in this process, without Ray Train and with nothing that happens to it."""
+    output, threads = tmp_path_factory.mktemp("undisturbed"), torch.get_num_threads()
+    request, _ = parse(arguments(work, output))
+    train(work_of(request), Workers())
+    torch.set_num_threads(threads)
+    return output
+
+
+@pytest.fixture(scope="module")
+def disturbed(work: dict[str, Path], local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the job writes that is killed, goes on, and loses its worker.
+
+    One run, since to start Ray Train takes longer than to train.
+    """
+    output = tmp_path_factory.mktemp("disturbed")
+    command = [sys.executable, "jobs/train.py", *arguments(work, output)]
+    # A Ray of its own, whatever cluster runs on this machine.
+    environment = {**os.environ, "RAY_ADDRESS": "local", "PYTHONPATH": str(ROOT)}
+    job = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(output / "state" / "latest.json")
+    finally:
+        for process in [*psutil.Process(job.pid).children(recursive=True), psutil.Process(job.pid)]:
+            process.send_signal(signal.SIGKILL)
+        job.wait()
+    assert not (output / "export").exists()
+    done = json.loads((output / "state" / "latest.json").read_text())["step"]
+    assert 3 <= done < 12
+    killed = []
+
+    def kill() -> None:
+        wait_for(output / "state" / f"{done + 3:07}.pt")
+        for process in ray_workers("RayTrainWorker"):
+            process.kill()
+            killed.append(process.pid)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
     assert main(arguments(work, output)) == OK
+    thread.join()
+    assert killed
     return output
 
 
@@ -74,71 +116,40 @@ def weights(output: Path) -> bytes:
     return (output / "export" / CHECKPOINT).read_bytes()
 
 
-def wait_for(path: Path, seconds: float = 120) -> None:
+def wait_for(path: Path, seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while not path.exists():
         assert time.monotonic() < end, f"{path} did not come"
         time.sleep(0.02)
 
 
-def test_a_run_writes_losses_pictures_and_networks_that_load_and_animate(undisturbed):
-    assert [step for step, _, _ in losses(undisturbed)] == list(range(12))
-    assert Image.open(undisturbed / "samples" / "0000012.png").width > 16
-    assert list((undisturbed / "tensorboard").glob("events*"))
-    validated = [json.loads(line) for line in (undisturbed / "metrics.jsonl").read_text().splitlines()]
+@pytest.mark.timeout(600)
+def test_a_run_writes_losses_pictures_and_networks_that_load_and_animate(disturbed):
+    assert [step for step, _, _ in losses(disturbed)] == list(range(12))
+    assert Image.open(disturbed / "samples" / "0000012.png").width > 16
+    assert list((disturbed / "tensorboard").glob("events*"))
+    validated = [json.loads(line) for line in (disturbed / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in validated if "validation_loss" in row] == [5, 11]
-    animator = Animator.load(str(undisturbed / "export"), str(undisturbed / "export" / CHECKPOINT))
+    animator = Animator.load(str(disturbed / "export"), str(disturbed / "export" / CHECKPOINT))
     assert animator.networks.sigma_max == 80.0
 
 
-def test_whatever_ends_a_run_it_goes_on_to_the_same_losses_and_weights(work, undisturbed, tmp_path):
-    # One run, since to start Ray Train takes longer than to train: the job is killed, goes on, is out of time, goes on,
-    # and loses its worker.
-    output = tmp_path / "disturbed"
-    command = [sys.executable, "jobs/train.py", *arguments(work, output)]
-    # Its own Ray, and nothing of this one's.
-    environment = {**{k: v for k, v in os.environ.items() if not k.startswith("RAY_")}, "PYTHONPATH": str(ROOT)}
-    job = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(output / "state" / "0000003.pt")
-    finally:
-        for process in [*psutil.Process(job.pid).children(recursive=True), psutil.Process(job.pid)]:
-            process.send_signal(signal.SIGKILL)
-        job.wait()
-    assert not (output / "export").exists()
-
-    assert main(arguments(work, output, "--max-minutes", "0.0001")) == OK
-    done = len(losses(output))
-    assert 3 < done < 9
-    assert (output / "export" / CHECKPOINT).exists()
-
-    killed = []
-
-    def kill() -> None:
-        wait_for(output / "state" / f"{3 * (done // 3 + 1):07}.pt")
-        for process in ray_workers("RayTrainWorker"):
-            process.kill()
-            killed.append(process.pid)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    assert main(arguments(work, output)) == OK
-    thread.join()
-    assert killed
-    assert losses(output) == losses(undisturbed)
-    assert weights(output) == weights(undisturbed)
+@pytest.mark.timeout(600)
+def test_whatever_ends_a_run_it_goes_on_to_the_same_losses_and_weights(disturbed, undisturbed):
+    assert losses(disturbed) == losses(undisturbed)
+    assert weights(disturbed) == weights(undisturbed)
 
 
-def test_the_released_layout_is_fine_tuned_on_footage_where_it_lies_and_loads_again(work, tmp_path, dance):
+def test_the_released_layout_is_fine_tuned_on_footage_until_time_is_up_and_loads_again(work, tmp_path, dance_poses):
     poses = tmp_path / "poses"
-    assert extract_poses(["--videos", str(dance), "--output", str(poses), "--fps", "12"]) == OK
+    write_output(poses, {"1.parquet": [dance_poses]})
     assert select_clips([str(poses), "--length", "4", "--min-motion", "0", "--min-confidence", "0"]) == OK
     base, released = str(GOLDEN / "base"), str(GOLDEN / "MimicMotion_tiny.pth")
     tuned = tmp_path / "tuned"
-    clips = ("--clips", str(poses / "clips.parquet"), "--steps", "2", "--width", "64", "--height", "64")
+    clips = ("--clips", str(poses / "clips.parquet"), "--width", "64", "--height", "64", "--max-minutes", "0.0001")
     start = ("--start", "released", "--checkpoint", released, "--learn", "temporal")
     assert main(arguments({**work, "model": Path(base)}, tuned, *clips, *start)) == OK
-    assert len(losses(tuned)) == 2
+    assert len(losses(tuned)) == 1
     before = Animator.load(base, released)
     after = Animator.load(str(tuned / "export"), str(tuned / "export" / CHECKPOINT))
     changed = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -18,7 +19,7 @@ from pipeline.training.guided_clip import training_clip
 from pipeline.training.settings import TrainingSettings
 from tests.model.training.networks import small_networks
 
-CLIPS, FRAMES, SIDE = 3, 3, 32
+CLIPS, FRAMES, SIDE = 3, 3, 16
 STEPS = 200
 SETTINGS = TrainingSettings(frames=FRAMES, hand_weight=1.0)
 GRID = LatentGrid(4, 2, 4)
@@ -26,10 +27,17 @@ GRID = LatentGrid(4, 2, 4)
 NOISE = NoiseSettings(mean=1.5, deviation=0.5, dropout=0.0, reference_noise=0.0)
 
 
+@functools.cache
+def whole_clip(index: int) -> TrainingClip:
+    made = figure_clip(0, index, 12, SIDE, SIDE)
+    return training_clip(made.frames, made.detected, SETTINGS, GRID)
+
+
 def clip_of(index: int, rng: np.random.Generator) -> TrainingClip:
     """Frames of one of the clips, in any order, so that their places say nothing about their poses."""
-    made = figure_clip(0, index, 12, SIDE, SIDE, chosen=[0, *rng.choice(np.arange(1, 12), FRAMES - 1, replace=False)])
-    return training_clip(made.frames, made.detected, SETTINGS, GRID)
+    chosen = [0, *rng.choice(np.arange(1, 12), FRAMES - 1, replace=False)]
+    whole = whole_clip(index)
+    return TrainingClip(whole.frames[chosen], whole.guidance[chosen], whole.weights[chosen])
 
 
 def as_it_is(clip: TrainingClip) -> TrainingClip:
@@ -58,12 +66,12 @@ def trained(told: Callable[[TrainingClip], TrainingClip]) -> DenoisingObjective:
         deviation = networks.vae.encode(pixels).latent_dist.mode().std()
     networks.vae.register_to_config(scaling_factor=float(1 / deviation))
     learned = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(learned, 2e-3, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(learned, 2e-3, betas=(0.9, 0.99), fused=True)
     rng = np.random.default_rng(1)
     for step in range(STEPS):
         batch = ClipBatch.of([told(clip_of(index, rng)) for index in range(CLIPS)])
         indices = range(CLIPS * step, CLIPS * (step + 1))
-        losses = objective(batch, draw(0, indices, (FRAMES, 4, 16, 16), (SIDE, SIDE), NOISE))
+        losses = objective(batch, draw(0, indices, (FRAMES, 4, SIDE // 2, SIDE // 2), (SIDE, SIDE), NOISE))
         optimizer.zero_grad()
         losses.mean().backward()
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
@@ -78,7 +86,7 @@ def loss(objective: DenoisingObjective, told: Callable[[TrainingClip], TrainingC
     for round_ in range(6):
         batch = ClipBatch.of([told(clip_of(index, rng)) for index in range(CLIPS)])
         indices = range(10_000 + CLIPS * round_, 10_000 + CLIPS * (round_ + 1))
-        found.append(objective(batch, draw(0, indices, (FRAMES, 4, 16, 16), (SIDE, SIDE), NOISE)).mean())
+        found.append(objective(batch, draw(0, indices, (FRAMES, 4, SIDE // 2, SIDE // 2), (SIDE, SIDE), NOISE)).mean())
     return float(torch.stack(found).mean())
 
 

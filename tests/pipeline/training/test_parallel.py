@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch.distributed.tensor import DTensor
 
 from model.checkpoint import load_networks
 from model.training.export import CHECKPOINT
@@ -39,11 +41,10 @@ WHOLE = TrainingSettings(
     ema=0.5,
 )
 SETTINGS = {
-    "whole": WHOLE,
     "lora": dataclasses.replace(WHOLE, learn=("pose_net", "lora"), lora_rank=2),
     "parts": dataclasses.replace(WHOLE, accumulate=2, checkpointing=True),
 }
-SPREAD = {"copies": False, "shards": True}
+RUNS = list(itertools.product(SETTINGS, ("copies", "shards")))
 
 
 def step(learner: Learner) -> dict[str, float]:
@@ -76,6 +77,7 @@ def learn(settings: TrainingSettings, workers: Workers, folder: Path) -> None:
             with learner.averaged():
                 sample_grid(learner.networks, [random_clip(9)], autoencoding=False)
     save(learner, folder)
+    torch.save(held(learner), folder / f"held{workers.rank}.pt")
     learner.export(folder / f"export{workers.rank}", [])
     if workers.rank == 0:
         torch.save({"norms": torch.tensor(norms), "validation": torch.tensor(validation)}, folder / "metrics.pt")
@@ -86,18 +88,16 @@ def held(learner: Learner) -> list[tuple[int, int]]:
     tensors = [*learner.learned.values(), *(each.grad for each in learner.learned.values())]
     tensors += learner.average.values.values()
     tensors += [state[name] for state in learner.optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
-    return [(tensor.to_local().numel(), tensor.numel()) for tensor in tensors]
+    return [
+        ((tensor.to_local() if isinstance(tensor, DTensor) else tensor).numel(), tensor.numel()) for tensor in tensors
+    ]
 
 
 def work(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    for spread, shard in SPREAD.items():
-        for name, settings in SETTINGS.items():
-            learn(settings, Workers(rank, 2, shard), folder / f"{name}-{spread}")
-    learner = Learner(WHOLE, small_networks(), "cpu", Workers(rank, 2, shard=True))
-    step(learner)
-    torch.save(held(learner), folder / f"held{rank}.pt")
+    for name, spread in RUNS:
+        learn(SETTINGS[name], Workers(rank, 2, shard=spread == "shards"), folder / f"{name}-{spread}")
     torch.save([Workers(rank, 2).first_says(rank == first) for first in (0, 1)], folder / f"said{rank}.pt")
     dist.destroy_process_group()
 
@@ -118,8 +118,7 @@ def result(folder: Path) -> dict[str, Any]:
     return {**state, **torch.load(folder / "metrics.pt")}
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("spread", SPREAD)
+@pytest.mark.parametrize(("settings", "spread"), RUNS)
 def test_two_workers_learn_what_one_learns(runs, settings, spread):
     expected, found = result(runs / f"{settings}-alone"), result(runs / f"{settings}-{spread}")
     assert found["step"] == STEPS
@@ -131,8 +130,7 @@ def test_two_workers_learn_what_one_learns(runs, settings, spread):
     assert (expected["norms"] > WHOLE.clip_norm).all()
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("spread", SPREAD)
+@pytest.mark.parametrize(("settings", "spread"), RUNS)
 def test_the_averages_are_exported_whole_under_the_released_names(runs, settings, spread):
     folder = runs / f"{settings}-{spread}"
     average = result(folder)["average"]
@@ -154,7 +152,7 @@ def test_the_averages_are_exported_whole_under_the_released_names(runs, settings
 
 
 def test_what_is_spread_takes_half_on_each_of_two_workers(runs):
-    counts = [torch.tensor(torch.load(runs / f"held{rank}.pt")) for rank in range(2)]
+    counts = [torch.tensor(torch.load(runs / "parts-shards" / f"held{rank}.pt")) for rank in range(2)]
     for count in counts:
         assert count[:, 0].sum() < 0.51 * count[:, 1].sum()
     assert torch.equal(counts[0][:, 0] + counts[1][:, 0], counts[0][:, 1])
