@@ -17,13 +17,9 @@ import pytest
 import ray
 import torch
 
-from model.estimators.holistic import Holistic
-from model.estimators.holistic_weights import holistic_weights
-from model.training.export import CHECKPOINT, export
 from pipeline.footage import dancer_clip
 from pipeline.pose_table import VideoPoses
 from pipeline.video import Frame, read_frames
-from tests.small_networks import small_networks
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Tests look at what the processes that they start leave behind: not at that of the tests beside them.
@@ -60,6 +56,9 @@ def dancer_picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def dance_poses(dance: Path) -> VideoPoses:
     """The poses of that second, every frame."""
+    from model.estimators.holistic import Holistic
+    from model.estimators.holistic_weights import holistic_weights
+
     estimator, times = Holistic(holistic_weights()), []
     with read_frames(dance) as frames:
 
@@ -76,6 +75,10 @@ def dance_poses(dance: Path) -> VideoPoses:
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A network whose weights are random, in files: ``model`` and ``checkpoint`` as they are asked for."""
+    # Not above: the process that only hands tests out would import the networks' libraries too.
+    from model.training.export import CHECKPOINT, export
+    from tests.small_networks import small_networks
+
     folder = tmp_path_factory.mktemp("small")
     export(small_networks(), folder)
     return {"model": str(folder), "checkpoint": str(folder / CHECKPOINT)}

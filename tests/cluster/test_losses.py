@@ -64,7 +64,7 @@ def killed_at(moments: dict[int, int], handle, which: int = 0):
     return on_step
 
 
-@pytest.mark.parametrize("fusion", ["progressive", "shifted"])
+@pytest.mark.parametrize("fusion", ["progressive", pytest.param("shifted", marks=pytest.mark.soak)])
 def test_a_worker_killed_in_a_step_costs_nothing_but_time(cluster, said, fusion):
     handle = toy.coordinator(2, toy.loader(seconds=0.15))
     toy.wait_for_workers(handle, 2)
@@ -134,6 +134,7 @@ def test_workers_that_cannot_load_are_one_clear_error(cluster):
     ray.kill(handle)
 
 
+@pytest.mark.soak
 def test_workers_that_die_loading_are_given_up(cluster):
     handle = toy.coordinator(2, functools.partial(os._exit, 1))
     wanted = toy.job(30)

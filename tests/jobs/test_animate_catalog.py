@@ -236,6 +236,7 @@ def test_a_request_that_is_wrong_ends_with_2_and_one_line(inputs, tmp_path, caps
         assert reason in message
 
 
+@pytest.mark.soak
 def test_weights_that_do_not_fit_end_the_job_and_the_tensor_is_named(inputs, tmp_path, capsys):
     golden = ROOT / "tests" / "golden" / "mimicmotion-tiny"
     tensors = torch.load(golden / "MimicMotion_tiny.pth", weights_only=True)
@@ -265,7 +266,7 @@ def test_a_dry_run_says_what_it_would_do_and_touches_nothing(inputs, tmp_path, c
     assert not output.exists()
 
 
-@pytest.mark.parametrize("deaths", [1, 100])
+@pytest.mark.parametrize("deaths", [pytest.param(1, marks=pytest.mark.soak), 100])
 def test_a_row_whose_worker_dies_is_tried_once_more_and_then_quarantined(inputs, tmp_path, deaths):
     rows = [{"id": "one", "reference": "one.png", "driving": "dance.mp4"}]
     catalog, output = write_catalog(inputs / "catalog.csv", rows), tmp_path / "out"

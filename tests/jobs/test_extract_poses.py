@@ -131,7 +131,7 @@ def test_what_kills_its_worker_twice_is_quarantined_and_its_neighbours_are_not(c
     killed: set[int] = set()
 
     def kill() -> None:
-        while not stop.wait(0.005):
+        while not stop.wait(0.03):
             for process in ray_workers("ExtractPoses"):
                 # The one that has a decoder at the file.
                 if process.pid not in killed and any(map(_reads_killer, _children(process))):

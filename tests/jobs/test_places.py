@@ -34,6 +34,7 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+@pytest.mark.soak
 def test_catalog_inputs_weights_and_output_in_s3(s3, dance, dancer_picture, tmp_path):
     client = s3_client(s3)
     client.upload_file(str(dance), "data", "in/dance.mp4")
@@ -159,6 +160,7 @@ def test_animation_is_submitted_to_a_cluster_with_token_authentication(submitted
     assert (tmp_path / "out" / "videos" / "one.mp4").is_file()
 
 
+@pytest.mark.soak
 def test_extraction_is_submitted_to_a_cluster(submitted, tmp_path, dance):
     (tmp_path / "clips").mkdir()
     shutil.copy(dance, tmp_path / "clips" / "dance.mp4")

@@ -35,7 +35,7 @@ GOLDEN = ROOT / "tests/golden/mimicmotion-tiny"
 RECIPE = """
 start = "scratch"
 learn = ["pose_net", "unet", "image_encoder"]
-steps = 12
+steps = 30
 batch = 2
 frames = 3
 width = 16
@@ -56,23 +56,25 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"recipe": folder / "recipe.toml", "model": folder / "model"}
 
 
+def learn_here(arguments: list[str]) -> None:
+    """The loop that every worker runs, in this process: to start Ray Train takes longer than to train."""
+    threads = torch.get_num_threads()
+    train(work_of(parse(arguments)[0]), Workers())
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(work: dict[str, Path], local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the loop writes in this process, without Ray Train and with nothing that happens to it."""
-    output, threads = tmp_path_factory.mktemp("undisturbed"), torch.get_num_threads()
-    request, _ = parse(arguments(work, output))
-    train(work_of(request), Workers())
-    torch.set_num_threads(threads)
+    """What a run writes that nothing happens to."""
+    output = tmp_path_factory.mktemp("undisturbed")
+    learn_here(arguments(work, output))
     return output
 
 
 @pytest.fixture(scope="module")
-def disturbed(work: dict[str, Path], local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the job writes that is killed, goes on, and loses its worker.
-
-    One run, since to start Ray Train takes longer than to train.
-    """
-    output = tmp_path_factory.mktemp("disturbed")
+def killed(work: dict[str, Path], local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a job writes that is killed and run again."""
+    output = tmp_path_factory.mktemp("killed")
     command = [sys.executable, "jobs/train.py", *arguments(work, output)]
     # A Ray of its own, whatever cluster runs on this machine.
     environment = {**os.environ, "RAY_ADDRESS": "local", "PYTHONPATH": str(ROOT)}
@@ -84,27 +86,14 @@ def disturbed(work: dict[str, Path], local_ray: None, tmp_path_factory: pytest.T
             process.send_signal(signal.SIGKILL)
         job.wait()
     assert not (output / "export").exists()
-    done = json.loads((output / "state" / "latest.json").read_text())["step"]
-    assert 3 <= done < 12
-    killed = []
-
-    def kill() -> None:
-        wait_for(output / "state" / f"{done + 3:07}.pt")
-        for process in ray_workers("RayTrainWorker"):
-            process.kill()
-            killed.append(process.pid)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
+    assert 5 <= json.loads((output / "state" / "latest.json").read_text())["step"] < 30
     assert main(arguments(work, output)) == OK
-    thread.join()
-    assert killed
     return output
 
 
 def arguments(work: dict[str, Path], output: Path, *more: str) -> list[str]:
     where = ["--recipe", str(work["recipe"]), "--model", str(work["model"]), "--output", str(output)]
-    return [*where, "--save-every", "3", "--validate-every", "6", "--picture-every", "12", *more]
+    return [*where, "--save-every", "5", "--validate-every", "15", "--picture-every", "30", *more]
 
 
 def losses(output: Path) -> list[tuple[int, float, float]]:
@@ -124,20 +113,39 @@ def wait_for(path: Path, seconds: float = 240) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_run_writes_losses_pictures_and_networks_that_load_and_animate(disturbed):
-    assert [step for step, _, _ in losses(disturbed)] == list(range(12))
-    assert Image.open(disturbed / "samples" / "0000012.png").width > 16
-    assert list((disturbed / "tensorboard").glob("events*"))
-    validated = [json.loads(line) for line in (disturbed / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in validated if "validation_loss" in row] == [5, 11]
-    animator = Animator.load(str(disturbed / "export"), str(disturbed / "export" / CHECKPOINT))
+def test_a_run_writes_losses_pictures_and_networks_that_load_and_animate(killed):
+    assert [step for step, _, _ in losses(killed)] == list(range(30))
+    assert Image.open(killed / "samples" / "0000030.png").width > 16
+    assert list((killed / "tensorboard").glob("events*"))
+    validated = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in validated if "validation_loss" in row] == [14, 29]
+    animator = Animator.load(str(killed / "export"), str(killed / "export" / CHECKPOINT))
     assert animator.networks.sigma_max == 80.0
 
 
 @pytest.mark.timeout(600)
-def test_whatever_ends_a_run_it_goes_on_to_the_same_losses_and_weights(disturbed, undisturbed):
-    assert losses(disturbed) == losses(undisturbed)
-    assert weights(disturbed) == weights(undisturbed)
+def test_killed_and_run_again_it_comes_to_the_same_losses_and_weights(killed, undisturbed):
+    assert losses(killed) == losses(undisturbed)
+    assert weights(killed) == weights(undisturbed)
+
+
+@pytest.mark.soak
+def test_a_worker_that_is_killed_is_started_again_and_comes_to_the_same(work, undisturbed, tmp_path):
+    ended = []
+
+    def kill() -> None:
+        wait_for(tmp_path / "out" / "state" / "0000005.pt")
+        for process in ray_workers("RayTrainWorker"):
+            process.kill()
+            ended.append(process.pid)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    assert main(arguments(work, tmp_path / "out")) == OK
+    thread.join()
+    assert ended
+    assert losses(tmp_path / "out") == losses(undisturbed)
+    assert weights(tmp_path / "out") == weights(undisturbed)
 
 
 def test_the_released_layout_is_fine_tuned_on_footage_until_time_is_up_and_loads_again(work, tmp_path, dance_poses):
@@ -148,7 +156,7 @@ def test_the_released_layout_is_fine_tuned_on_footage_until_time_is_up_and_loads
     tuned = tmp_path / "tuned"
     clips = ("--clips", str(poses / "clips.parquet"), "--width", "64", "--height", "64", "--max-minutes", "0.0001")
     start = ("--start", "released", "--checkpoint", released, "--learn", "temporal")
-    assert main(arguments({**work, "model": Path(base)}, tuned, *clips, *start)) == OK
+    learn_here(arguments({**work, "model": Path(base)}, tuned, *clips, *start))
     assert len(losses(tuned)) == 1
     before = Animator.load(base, released)
     after = Animator.load(str(tuned / "export"), str(tuned / "export" / CHECKPOINT))

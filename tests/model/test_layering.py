@@ -40,12 +40,6 @@ def test_a_layer_knows_nothing_of_those_above_it(layer):
     assert not {file: names for file, names in wrong.items() if names}
 
 
-def test_the_model_runs_without_ray():
-    code = "import sys, model.animator; sys.exit(bool({'ray', 'pipeline', 'cluster', 'jobs'} & sys.modules.keys()))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
 def test_what_makes_clips_and_moves_tensors_loads_no_networks():
     # Ray starts a process for each of these, and to import the networks' libraries takes ten seconds of a core.
     light = (

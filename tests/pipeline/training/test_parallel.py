@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from pipeline.training.settings import TrainingSettings
 from pipeline.training.stream import clip_indices
 from tests.model.training.networks import random_clip, small_networks
 
-STEPS, CLIPS = 3, 4
+STEPS, CLIPS = 2, 4
 # The norm is clipped far: one of a single worker's share would show.
 WHOLE = TrainingSettings(
     learn=("pose_net", "unet", "image_encoder"),
@@ -44,7 +45,8 @@ SETTINGS = {
     "lora": dataclasses.replace(WHOLE, learn=("pose_net", "lora"), lora_rank=2),
     "parts": dataclasses.replace(WHOLE, accumulate=2, checkpointing=True),
 }
-RUNS = list(itertools.product(SETTINGS, ("copies", "shards")))
+# Spread tensors take a minute in small sizes.
+SPREAD = ["copies", pytest.param("shards", marks=pytest.mark.soak)]
 
 
 def step(learner: Learner) -> dict[str, float]:
@@ -93,23 +95,30 @@ def held(learner: Learner) -> list[tuple[int, int]]:
     ]
 
 
-def work(rank: int, folder: Path) -> None:
+def work(rank: int, spread: str, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    for name, spread in RUNS:
-        learn(SETTINGS[name], Workers(rank, 2, shard=spread == "shards"), folder / f"{name}-{spread}")
+    for name, settings in SETTINGS.items():
+        learn(settings, Workers(rank, 2, shard=spread == "shards"), folder / name)
     torch.save([Workers(rank, 2).first_says(rank == first) for first in (0, 1)], folder / f"said{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what one and two workers wrote: starting processes takes longer than what they do."""
-    folder = tmp_path_factory.mktemp("runs")
-    for name, settings in SETTINGS.items():
-        learn(settings, Workers(), folder / f"{name}-alone")
-    mp.spawn(work, (folder,), nprocs=2)
-    return folder
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folders with what one worker wrote, ``alone``, and what two did: made when first asked for."""
+
+    @functools.cache
+    def run(spread: str) -> Path:
+        folder = tmp_path_factory.mktemp(spread)
+        if spread == "alone":
+            for name, settings in SETTINGS.items():
+                learn(settings, Workers(), folder / name)
+        else:
+            mp.spawn(work, (spread, folder), nprocs=2)
+        return folder
+
+    return run
 
 
 def result(folder: Path) -> dict[str, Any]:
@@ -118,9 +127,10 @@ def result(folder: Path) -> dict[str, Any]:
     return {**state, **torch.load(folder / "metrics.pt")}
 
 
-@pytest.mark.parametrize(("settings", "spread"), RUNS)
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("spread", SPREAD)
 def test_two_workers_learn_what_one_learns(runs, settings, spread):
-    expected, found = result(runs / f"{settings}-alone"), result(runs / f"{settings}-{spread}")
+    expected, found = result(runs("alone") / settings), result(runs(spread) / settings)
     assert found["step"] == STEPS
     for name in ("learned", "average"):
         torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-5)
@@ -130,9 +140,10 @@ def test_two_workers_learn_what_one_learns(runs, settings, spread):
     assert (expected["norms"] > WHOLE.clip_norm).all()
 
 
-@pytest.mark.parametrize(("settings", "spread"), RUNS)
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("spread", SPREAD)
 def test_the_averages_are_exported_whole_under_the_released_names(runs, settings, spread):
-    folder = runs / f"{settings}-{spread}"
+    folder = runs(spread) / settings
     average = result(folder)["average"]
     base = {f"unet.{name}": tensor for name, tensor in small_networks().unet.state_dict().items()}
     exported = load_networks(fetch_weights(str(folder / "export0"), str(folder / "export0" / CHECKPOINT)))
@@ -151,12 +162,13 @@ def test_the_averages_are_exported_whole_under_the_released_names(runs, settings
             assert torch.equal(found[name], tensor.half().float()), name
 
 
+@pytest.mark.soak
 def test_what_is_spread_takes_half_on_each_of_two_workers(runs):
-    counts = [torch.tensor(torch.load(runs / "parts-shards" / f"held{rank}.pt")) for rank in range(2)]
+    counts = [torch.tensor(torch.load(runs("shards") / "parts" / f"held{rank}.pt")) for rank in range(2)]
     for count in counts:
         assert count[:, 0].sum() < 0.51 * count[:, 1].sum()
     assert torch.equal(counts[0][:, 0] + counts[1][:, 0], counts[0][:, 1])
 
 
 def test_all_stop_when_the_first_worker_says_so(runs):
-    assert [torch.load(runs / f"said{rank}.pt") for rank in range(2)] == [[True, False]] * 2
+    assert [torch.load(runs("copies") / f"said{rank}.pt") for rank in range(2)] == [[True, False]] * 2
