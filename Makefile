@@ -29,7 +29,7 @@ lint: $(VENV)/installed ## Check style and types
 	$(VENV)/bin/mypy
 
 FIGURES = runs/figures
-TRAIN = $(RUN) jobs/train.py --model recipes/figures/model --motions $(FIGURES)/motions/train --threads 2
+TRAIN = $(RUN) jobs/train.py --model recipes/figures/model --motions $(FIGURES)/motions/train --threads 2 $(TRAIN_FLAGS)
 train-figures: $(VENV)/installed ## Train the network that ships, about three hours on two cores; goes on where it was stopped
 	$(RUN) jobs/figure_motions.py $(FIGURES)/motions
 	$(TRAIN) --recipe recipes/figures/vae-images.toml --output $(FIGURES)/vae-images

@@ -216,7 +216,7 @@ def real(steps: int) -> dict[str, Any]:
     pools = {workers: pool_of(workers, load) for workers in (1, 2)}
     found: dict[str, Any] = {"windows": windows, "steps": steps}
     # In turns, and the best of each: what else goes on on the machine must not fall to one of them.
-    for repeat in range(3):
+    for repeat in range(6):
         marks: list[float] = []
         taken = {"plain_s": denoising(animator.animate(scene, settings, marking(marks)), marks)}
         for workers, handle in pools.items():

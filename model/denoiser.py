@@ -62,7 +62,7 @@ def _run(
 ) -> torch.Tensor:
     # The released code makes timesteps in the network's dtype, which costs 5e-4 in float16; float32 is free.
     time = torch.tensor([timestep(sigma)], dtype=torch.float32, device=latents.device)
-    scaled = (latents * input_scale(sigma)).to(unet.dtype)
+    scaled = (latents * input_scale(sigma)).to(image.dtype)
     sample = torch.cat([scaled, image.expand_as(scaled)], dim=1)[None]
     return unet(sample, time, embedding, condition.time_ids, pose_features=pose, return_dict=False)[0][0]
 
