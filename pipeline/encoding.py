@@ -18,7 +18,7 @@ import ffmpeg
 import imageio_ffmpeg
 import numpy as np
 
-from pipeline.decoding.client import child_environment
+from pipeline.decoding.fork_server import child_environment
 from pipeline.video import VideoError, VideoInfo, probe_video
 
 # libx264 gives other bytes with another number of threads, so it is not left to the machine.

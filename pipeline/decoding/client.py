@@ -5,26 +5,18 @@ import json
 import os
 import select
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from pipeline.decoding.fork_server import RUNNING, ForkServerLost, begin, drop
 from pipeline.decoding.protocol import HEADER, REFUSED, TICK
 
-DECODER_COMMAND = (sys.executable, "-P", "-m", "pipeline.decoding.process")
-_PROJECT_ROOT = Path(__file__).parents[2]
-
-# The child needs to find its interpreter and libraries. Object-store keys and tokens are no business of a process that
-# parses untrusted bytes.
-_ENVIRONMENT = ("PATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 # Python, NumPy and two decoders map about 0.4 GB before the first picture.
 _MEMORY_BASE_BYTES = 2 << 30
 # Up to 17 reference frames, what the decoder's threads and queues hold, and RGB copies, at 16 bits a sample.
@@ -56,28 +48,27 @@ class DecoderProcess:
         """
         self._deadline_s = deadline_s
         head = dict(request) | {
-            "parent": os.getpid(),
             "memory_bytes": _MEMORY_BASE_BYTES + _MEMORY_FRAMES * 3 * frame_pixels,
             **{name: len(values) for name, values in arrays.items()},
         }
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
+        self._pipe, answers = os.pipe()
+        self._ended = False
         # A file, not a pipe: a child that hangs before it reads would block us here.
-        with tempfile.TemporaryFile() as asked:
+        with tempfile.TemporaryFile() as asked, os.fdopen(answers, "wb"):
             asked.write(json.dumps(head).encode() + b"\n")
             for values in arrays.values():
                 asked.write(values.astype(np.int64).tobytes())
             asked.seek(0)
-            self._process = subprocess.Popen(
-                DECODER_COMMAND,
-                stdin=asked,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                bufsize=0,
-                start_new_session=True,
-                env=child_environment(),
-            )
-        assert self._process.stdout is not None
-        self._pipe = self._process.stdout.fileno()
+            try:
+                self._server, self._pid = begin(
+                    "decord" if request["task"] == "decord" else "PyAV",
+                    (asked.fileno(), answers, self._errors.fileno()),
+                )
+            except ForkServerLost as lost:
+                self._ended = True
+                self.close()
+                raise DecoderDied(f"could not be started: {lost}") from lost
         self._poll = select.poll()
         self._poll.register(self._pipe, select.POLLIN)
         with suppress(OSError):  # the system's limit on pipe memory is used up: a small pipe works too
@@ -116,10 +107,17 @@ class DecoderProcess:
         return buffer
 
     def _how_it_ended(self) -> str:
+        until = time.monotonic() + _END_WITHIN_S
         try:
-            code = self._process.wait(_END_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            return "closed its output and went on running"
+            while (code := self._server.exit_code(self._pid)) == RUNNING:
+                if time.monotonic() > until:
+                    return "closed its output and went on running"
+                time.sleep(0.01)
+        except ForkServerLost as lost:
+            drop(self._server)
+            self._ended = True
+            return f"was lost: {lost}"
+        self._ended = True
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         self._errors.seek(0)
         said = self._errors.read().decode(errors="replace").strip().splitlines()
@@ -127,12 +125,15 @@ class DecoderProcess:
 
     def close(self) -> None:
         """End the child and whatever it started. May be called again."""
-        if self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        if not self._ended:
+            self._ended = True
+            try:
+                self._server.end(self._pid)
+            except ForkServerLost:
+                drop(self._server)
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
         self._errors.close()
 
     def __enter__(self) -> "DecoderProcess":
@@ -142,10 +143,3 @@ class DecoderProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def child_environment() -> dict[str, str]:
-    """What a child that reads untrusted bytes gets of this process's environment."""
-    kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    paths = [str(_PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return kept | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

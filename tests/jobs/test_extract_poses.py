@@ -154,7 +154,7 @@ def test_what_kills_its_worker_twice_is_quarantined_and_its_neighbours_are_not(c
 
 def _children(process: psutil.Process) -> list[psutil.Process]:
     try:
-        return process.children()
+        return process.children(recursive=True)
     except psutil.Error:
         return []
 

@@ -1,0 +1,108 @@
+"""The process that forks decoders: lost at any time, without a video being lost with it."""
+
+import os
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.decoding import fork_server
+from pipeline.video import VideoError, read_frames
+from tests.pipeline.clips import write_moving
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_moving(tmp_path_factory.mktemp("clips") / "moving.mp4", 60, size="640x480")
+
+
+def servers() -> dict[str, psutil.Process]:
+    """By library."""
+    found = psutil.Process().children()
+    return {server.cmdline()[-1]: server for server in found if server.cmdline()[-1] in ("PyAV", "decord")}
+
+
+def test_videos_are_read_by_forks_of_the_same_servers(clip):
+    with read_frames(clip) as frames:
+        assert len(list(frames)) == 60
+    before = servers()
+
+    with read_frames(clip) as frames:
+        assert len(list(frames)) == 60
+
+    assert servers() == before
+    assert not [child for server in before.values() for child in server.children()]
+
+
+def test_servers_that_were_killed_meanwhile_are_replaced(clip):
+    with read_frames(clip) as frames:
+        list(frames)
+    before = servers()
+    for server in before.values():
+        server.kill()
+
+    with read_frames(clip) as frames:
+        assert len(list(frames)) == 60
+
+    assert not set(before.values()) & set(servers().values())
+
+
+def test_decoders_that_lose_their_server_end_and_the_video_is_read_by_the_other(clip, caplog):
+    with read_frames(clip) as frames:
+        first = next(frames)
+        assert frames.decoder == "decord"
+        server = servers()["decord"]
+        (reader,) = server.children()
+        server.kill()
+        reader.kill()
+        rest = list(frames)
+
+    assert frames.decoder == "PyAV"
+    assert [frame.index for frame in (first, *rest)] == list(range(60))
+    assert "does not answer" in caplog.text or "has ended" in caplog.text
+
+
+def test_a_server_that_cannot_start_is_said(clip, monkeypatch):
+    monkeypatch.setattr(fork_server, "DECODER_COMMAND", ("/bin/false",))
+
+    with pytest.raises(VideoError, match="could not be started"):
+        read_frames(clip)
+
+
+def test_two_threads_read_at_once(clip):
+    counts: list[int] = []
+
+    def read() -> None:
+        with read_frames(clip) as frames:
+            counts.append(sum(1 for _ in frames))
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert counts == [60] * 4
+
+
+def test_a_fork_of_this_process_starts_servers_of_its_own(clip):
+    with read_frames(clip) as frames:
+        list(frames)
+    before = servers()
+
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with read_frames(clip) as frames:
+                whole = len(list(frames)) == 60
+            os._exit(0 if whole and servers() else 1)
+        finally:
+            os._exit(2)
+    _, status = os.waitpid(pid, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert servers() == before
+    with read_frames(clip) as frames:
+        assert len(list(frames)) == 60
+    assert all(server.is_running() and server.status() != psutil.STATUS_ZOMBIE for server in before.values())
