@@ -88,17 +88,31 @@ def list_videos(videos: str) -> Listing:
 def _find(filesystem: Any, path: str) -> tuple[dict[str, Any], bool]:
     """Files by name, and whether each was chosen by its name."""
     if _is_glob(path):
-        matches = filesystem.glob(path, detail=True)
-        return {name: info for name, info in matches.items() if info["type"] == "file"}, True
+        matches = _followed(filesystem, filesystem.glob(path, detail=True))
+        return {name: info for name, info in matches.items() if info["type"] != "directory"}, True
     if filesystem.isfile(path):
         return {path: filesystem.info(path)}, True
     if filesystem.isdir(path):
-        return filesystem.find(path, detail=True), False
+        return _followed(filesystem, filesystem.find(path, detail=True)), False
     parent = path.rpartition("/")[0]
     if not parent or not filesystem.isdir(parent):
         return {}, False
-    below = filesystem.find(parent, detail=True)
+    below = _followed(filesystem, filesystem.find(parent, detail=True))
     return {name: info for name, info in below.items() if name.startswith(path)}, False
+
+
+def _followed(filesystem: Any, found: dict[str, Any]) -> dict[str, Any]:
+    """With what links lead to. On a local disk they are listed as they are; asked for by name, as that."""
+
+    def target(name: str, info: dict[str, Any]) -> dict[str, Any]:
+        if not info.get("islink"):
+            return info
+        try:
+            return dict(filesystem.info(name))
+        except FileNotFoundError:
+            return {**info, "type": "link to nothing"}
+
+    return {name: target(name, info) for name, info in found.items()}
 
 
 def _is_glob(text: str) -> bool:

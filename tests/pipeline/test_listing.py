@@ -54,6 +54,21 @@ def test_a_glob_a_prefix_and_one_file(folder):
     assert names(f"{folder}/notes.txt", folder) == ["notes.txt"], "what is named is looked into"
 
 
+def test_links_are_what_they_lead_to(folder, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name, target in {"linked.mp4": folder / "b.mp4", "lost.mp4": "nothing.mp4"}.items():
+        (elsewhere / name).symlink_to(target)
+
+    for videos in (elsewhere, elsewhere / "*.mp4", elsewhere / "l"):
+        listing = list_videos(str(videos))
+        assert [Path(video.uri).name for video in listing.videos] == ["linked.mp4"]
+        (failed,) = listing.failed
+        assert failed.message.endswith("lost.mp4 is a link to nothing, expected a file")
+    (direct,) = list_videos(str(folder / "b.mp4")).videos
+    assert listing.videos[0].version == direct.version
+
+
 def test_a_store_gives_uris(tmp_path):
     filesystem = fsspec.filesystem("memory")
     for name in ("2024-01/a.mp4", "2024-02/b.mp4", "2025-01/c.mp4"):
