@@ -30,13 +30,15 @@ lint: $(VENV)/installed ## Check style and types
 
 FIGURES = runs/figures
 TRAIN = $(RUN) jobs/train.py --model recipes/figures/model --motions $(FIGURES)/motions/train --threads 2 $(TRAIN_FLAGS)
-train-figures: $(VENV)/installed ## Train the network that ships, about three hours on two cores; goes on where it was stopped
+train-figures: $(VENV)/installed ## Train the network that ships, three to six hours on two cores; goes on where it was stopped
 	$(RUN) jobs/figure_motions.py $(FIGURES)/motions
 	$(TRAIN) --recipe recipes/figures/vae-images.toml --output $(FIGURES)/vae-images
 	$(TRAIN) --recipe recipes/figures/vae-clips.toml --vae $(FIGURES)/vae-images/export/vae --output $(FIGURES)/vae-clips
 	$(TRAIN) --recipe recipes/figures/denoiser.toml --vae $(FIGURES)/vae-clips/export/vae --output $(FIGURES)/denoiser
 	$(TRAIN) --recipe recipes/figures/denoiser-longer.toml --model $(FIGURES)/denoiser/export \
 		--checkpoint $(FIGURES)/denoiser/export/mimicmotion.safetensors --output $(FIGURES)/denoiser-longer
+	$(TRAIN) --recipe recipes/figures/denoiser-finish.toml --model $(FIGURES)/denoiser-longer/export \
+		--checkpoint $(FIGURES)/denoiser-longer/export/mimicmotion.safetensors --output $(FIGURES)/denoiser-finish
 
 bench: $(VENV)/installed ## Recompute the golden data of the released system and compare
 	$(RUN) benchmarks/parity.py tests/golden/mimicmotion-tiny

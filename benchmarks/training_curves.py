@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,19 @@ from matplotlib import pyplot
 _SMOOTHED = 25
 """Steps that a point of the training loss is the mean of."""
 
+_COLUMNS = 3
+
 
 def draw(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
     """One panel a run: the training loss in means, and the validation loss where it was taken."""
-    figure, panels = pyplot.subplots(1, len(runs), figsize=(4 * len(runs), 3.2), squeeze=False, layout="constrained")
-    for panel, (name, rows) in zip(panels[0], runs.items(), strict=True):
+    columns = min(len(runs), _COLUMNS)
+    lines = math.ceil(len(runs) / columns)
+    figure, grid = pyplot.subplots(
+        lines, columns, figsize=(4 * columns, 3.2 * lines), squeeze=False, layout="constrained"
+    )
+    for empty in grid.flat[len(runs) :]:
+        empty.set_axis_off()
+    for panel, (name, rows) in zip(grid.flat, runs.items(), strict=False):
         losses = np.array([row["loss"] for row in rows])
         whole = len(losses) // _SMOOTHED * _SMOOTHED
         if whole:
@@ -36,7 +45,8 @@ def draw(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
         panel.set(title=name, xlabel="step", yscale="log")
         panel.grid(alpha=0.3, which="both")
         panel.legend()
-    panels[0][0].set_ylabel("loss")
+    for first in grid[:, 0]:
+        first.set_ylabel("loss")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 

@@ -41,11 +41,15 @@ def describe(pixels: np.ndarray) -> np.ndarray:
     Colours near the border between two bins count in part for both, so that noise and dimming change little.
     """
     side = GRID * _CELL
-    small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
-    small = np.clip(small * (_MEAN / max(float(small.mean()), _DARK)), 0, 255)
-    cells = small.reshape(GRID, _CELL, GRID, _CELL, 3).transpose(0, 2, 4, 1, 3).reshape(GRID * GRID, 3, -1, 1)
-    place = cells / 255 * (_BINS - 1)
-    weights = np.clip(1 - np.abs(place - np.arange(_BINS, dtype=np.float32)), 0, None)
+    # Sixteen samples a pixel of the thumbnail are as good as all, and the whole area takes three times as long.
+    samples = cv2.resize(pixels, (4 * side, 4 * side), interpolation=cv2.INTER_LINEAR)
+    small = cv2.resize(samples, (side, side), interpolation=cv2.INTER_AREA)
+    place = small * np.float32((_BINS - 1) / 255 * _MEAN / max(float(small.mean()), _DARK))
+    np.minimum(place, _BINS - 1, out=place)
+    cells = place.reshape(GRID, _CELL, GRID, _CELL, 3).transpose(0, 2, 4, 1, 3).reshape(GRID * GRID * 3, 1, -1)
+    weights = np.abs(cells - np.arange(_BINS, dtype=np.float32)[:, None])
+    np.subtract(1, weights, out=weights)
+    np.maximum(weights, 0, out=weights)
     return weights.mean(axis=2).reshape(GRID * GRID, -1)
 
 
