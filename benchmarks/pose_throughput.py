@@ -186,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and say by the exit code whether it is good enough."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the figures here too")
-    parser.add_argument("--clips", type=int, default=4)
+    parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=7.0, help="of each clip")
     parser.add_argument("--fps", type=float, default=15.0)
     parser.add_argument("--lengths", type=int, nargs="*", default=[100, 1000, 10_000], help="frames, for memory")

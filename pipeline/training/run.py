@@ -6,8 +6,10 @@ import functools
 import hashlib
 import json
 import tempfile
+import uuid
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -25,6 +27,7 @@ from pipeline.training.learner import Learner
 from pipeline.training.loop import Pace, Work
 from pipeline.training.parallel import Workers
 from pipeline.training.plan import Plan, plan
+from pipeline.training.refusal import Refusal
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.train_here import train_here
 
@@ -93,17 +96,27 @@ def work_of(request: Request) -> Work:
 
 
 def run(request: Request) -> None:
-    """Train until the last step or until time is up. Raises what a worker raised once it has failed too often."""
+    """Train until the last step or until time is up.
+
+    Raises ``ValueError`` for a file, row or setting that a worker found wrong, and what Ray Train raises once workers
+    have failed too often for other reasons.
+    """
     print(checked(request).describe(), flush=True)
     connect(dashboard=True)
     cpus = ray.cluster_resources().get("CPU", 1.0)
     on_gpu = request.device.startswith("cuda")
     worker_cpus = min(0.5 * cpus / request.workers, float(request.threads))
+    name = f"mimicmotion-refusal-{uuid.uuid4().hex}"
+    refusal: Any = Refusal.options(name=name).remote()  # type: ignore[attr-defined]
     with Storage(request.output).claimed(), tempfile.TemporaryDirectory() as scratch:
         trainer = TorchTrainer(
             train_here,
             # As bytes: whoever only hands them on need not know what networks are.
-            train_loop_config={"work": ray.cloudpickle.dumps(work_of(request)), "shard": request.shard},
+            train_loop_config={
+                "work": ray.cloudpickle.dumps(work_of(request)),
+                "shard": request.shard,
+                "refusal": name,
+            },
             scaling_config=ScalingConfig(
                 num_workers=request.workers,
                 use_gpu=on_gpu,
@@ -112,6 +125,9 @@ def run(request: Request) -> None:
             run_config=RunConfig(storage_path=scratch, failure_config=FailureConfig(max_failures=_FAILURES)),
         )
         trainer.fit()
+    reason: str | None = ray.get(refusal.reason.remote())
+    if reason is not None:
+        raise ValueError(reason)
 
 
 def _clips(request: Request, grid: LatentGrid) -> FigureClips | FootageClips:

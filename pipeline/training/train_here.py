@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import Any
 
 
 def train_here(config: dict[str, Any]) -> None:
-    """Train as ``config`` says: ``work``, a pickled ``Work``, and ``shard``, as in ``Workers``."""
-    # Not above: networks take ten seconds of a core to import, and the controller has no use for them.
+    """Train as ``config`` says: ``work``, a pickled ``Work``, ``shard``, as in ``Workers``, and ``refusal``, a name."""
     import ray
+
+    from pipeline.training.refusal import unless_refused
+
+    unless_refused(ray.get_actor(config["refusal"]), functools.partial(_train, config))
+
+
+def _train(config: dict[str, Any]) -> None:
+    # Not above: networks take ten seconds of a core to import, and the controller has no use for them.
     import ray.train
 
     from pipeline.training.loop import train

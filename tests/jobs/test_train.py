@@ -148,6 +148,15 @@ def test_a_worker_that_is_killed_is_started_again_and_comes_to_the_same(work, un
     assert weights(tmp_path / "out") == weights(undisturbed)
 
 
+@pytest.mark.soak
+def test_what_a_worker_finds_wrong_is_said_once(work, killed, capfd):
+    """Another recipe for a run that is there: only the workers read its state."""
+    assert main(arguments(work, killed, "--learning-rate", "2e-3")) == WRONG_REQUEST
+    written = capfd.readouterr().err
+    assert written.splitlines()[-1].startswith("error: ")
+    assert "holds a run with other settings" in written.splitlines()[-1]
+
+
 def test_the_released_layout_is_fine_tuned_on_footage_until_time_is_up_and_loads_again(work, tmp_path, dance_poses):
     poses = tmp_path / "poses"
     write_output(poses, {"1.parquet": [dance_poses]})
