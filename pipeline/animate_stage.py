@@ -24,7 +24,7 @@ from model.scene import Scene, compose
 from model.weight_files import latent_grid
 from pipeline.encoding import VideoWriter
 from pipeline.inputs import InputError, identify, local_copy
-from pipeline.layout import side_by_side
+from pipeline.layout import SEEN, side_by_side
 from pipeline.poses import is_pose_table
 from pipeline.progress import Reporter
 from pipeline.quarantine import Quarantined
@@ -128,7 +128,7 @@ class AnimateRows:
             yield from frames
             return
         for guidance, frame in zip(scene.guidance(), frames, strict=True):
-            yield side_by_side([scene.picture, guidance, frame], frame.shape[0])
+            yield side_by_side([scene.picture, guidance, frame], max(frame.shape[0], SEEN))
 
     def _record(
         self,

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+SEEN = 288
+"""Height in pixels that panels at least get: in the small network's 96 nobody sees a hand."""
+
 _GAP_SHARE = 64
 _GAP_COLOUR = 255
 

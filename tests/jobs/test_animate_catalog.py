@@ -140,7 +140,8 @@ def test_dwpose_the_released_style_and_three_panels_go_the_whole_way(inputs, tmp
     assert "all at one height" in record["poses"]["note"], "a fit that cannot be says why"
     assert not record["output"]["audio"]
     info = probe_video(tmp_path / "out" / "videos" / "a.mp4")
-    assert (info.width, info.height) == (3 * 60 + 2, 50)
+    # Enlarged, with two gaps.
+    assert (info.width, info.height) == (3 * 346 + 2 * 4, 288)
 
 
 def huge_png(width: int, height: int) -> bytes:
