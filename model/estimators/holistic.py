@@ -61,17 +61,16 @@ class _Network:
         interpreter.allocate_tensors()
         self._interpreter = interpreter
         self._input = interpreter.get_input_details()[0]
+        self._pixels = interpreter.tensor(self._input["index"])
         self._outputs = [output["index"] for output in interpreter.get_output_details()]
         self.size = int(self._input["shape"][1])
         levels = np.arange(256, dtype=np.float32)
         self._values = (np.arange(256) / 127.5 - 1).astype(np.float32) if signed else levels / np.float32(255)
-        # Kept, since fresh memory of this size costs several times what looking the values up does.
-        self._pixels = np.empty((1, self.size, self.size, 3), np.float32)
 
     def __call__(self, picture: np.ndarray, outputs: int) -> list[np.ndarray]:
         """The first ``outputs`` outputs, without the batch axis."""
-        cv2.LUT(picture, self._values, dst=self._pixels[0])
-        self._interpreter.set_tensor(self._input["index"], self._pixels)
+        # Straight into the network's own memory, of which nobody may hold a view while it computes.
+        cv2.LUT(picture, self._values, dst=self._pixels()[0])
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index)[0] for index in self._outputs[:outputs]]
 
@@ -116,7 +115,8 @@ class Holistic:
         """
         tracker = BoxTracker()
         followed: list[tuple[int, Square]] = []
-        for index, frame in enumerate(frames):
+        for index, pixels in enumerate(frames):
+            frame = cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA)
             found = [(track, self._find_body(frame, square)) for track, square in followed]
             people = _distinct([(track, body) for track, body in found if body.flag >= PRESENT])
             known: list[int | None] = [track for track, _ in people]

@@ -20,9 +20,10 @@ from model.estimators.blazepose_geometry import (
 
 @pytest.mark.parametrize("angle", [0, 0.7, -2.5])
 def test_a_point_of_the_cut_out_lies_where_it_was_in_the_frame(angle):
-    frame = np.zeros((200, 300, 3), np.uint8)
-    cv2.circle(frame, (190, 120), 6, (255, 255, 255), -1)
+    frame = np.zeros((200, 300, 4), np.uint8)
+    cv2.circle(frame, (190, 120), 6, (255, 255, 255, 0), -1)
     picture, to_frame = cut_out(frame, Square(170, 110, 120, angle), 64, cv2.BORDER_CONSTANT)
+    assert picture.shape == (64, 64, 3)
     rows, columns = np.nonzero(picture[..., 0] > 128)
     np.testing.assert_allclose(carry(to_frame, np.array([columns.mean(), rows.mean()])), [190, 120], atol=0.6)
 
