@@ -128,12 +128,14 @@ class Learner:
         for name, parameter in self.learned.items():
             parameter.copy_(spread_like(state["learned"][name], parameter))
             self.average.values[name].copy_(spread_like(state["average"][name], parameter))
+        parameters = list(self.learned.values())
+        # What had no gradient yet has no moments.
         moments = {
             place: {
-                name: spread_like(value, parameter) if value.shape == parameter.shape else value
-                for name, value in state["optimizer"]["state"][place].items()
+                name: spread_like(value, parameters[place]) if value.shape == parameters[place].shape else value
+                for name, value in kept.items()
             }
-            for place, parameter in enumerate(self.learned.values())
+            for place, kept in state["optimizer"]["state"].items()
         }
         self.optimizer.load_state_dict({**state["optimizer"], "state": moments})
         self._scaler.load_state_dict(state["scaler"])
