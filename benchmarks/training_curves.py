@@ -33,7 +33,7 @@ def draw(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
     )
     for empty in grid.flat[len(runs) :]:
         empty.set_axis_off()
-    for panel, (name, rows) in zip(grid.flat, runs.items(), strict=False):
+    for panel, (name, rows) in zip(grid.flat[: len(runs)], runs.items(), strict=True):
         losses = np.array([row["loss"] for row in rows])
         whole = len(losses) // _SMOOTHED * _SMOOTHED
         if whole:
