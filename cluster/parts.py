@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayError
 
 from cluster.pool import InputGone, Pool, Worker
-from cluster.worker import WindowOrder
+from cluster.worker import WindowOrder, packed
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Sent:
         maker = pool.worker(self.worker)
         if self.ref is None and self.holder is not None and maker is not None:
             keep = maker.method("keep", 2, concurrency_group="keep")
-            self.kept, self.ref = keep.remote(video, step, window)
+            self.kept, self.ref = keep.remote(packed((video, step, window)))
 
     def consumed(self) -> None:
         """Nobody waits for it any more. It stays as long as what was made of it could be lost."""

@@ -15,7 +15,7 @@ from ray.exceptions import ObjectLostError, RayTaskError
 from cluster.parts import PartsLost, Sent, inputs, secure
 from cluster.pool import Answer, InputGone, Pool, Worker, WorkerGone, blocks
 from cluster.snapshots import Progress, Snapshots, SnapshotUnreadable
-from cluster.worker import HELD, ChunkOrder, NotHeld, WindowOrder
+from cluster.worker import HELD, ChunkOrder, NotHeld, WindowOrder, WindowReport, packed, unpacked
 from model.fusion import FusionPlan
 from model.handover import step_reference
 from model.messages import Assembly, Opening
@@ -80,6 +80,7 @@ class VideoRun:
         self._workers: dict[tuple[str, int], int] = {}
         self._transitions: dict[tuple[int, int], _Transition] = {}
         self._reference: np.ndarray | None = None
+        self._unkept: list[tuple[Sent, int, int]] = []
         self._saving: asyncio.Task[None] | None = None
         self.windows = len(job.plans[0].windows)
         """How many are at work at once; none after the last step."""
@@ -124,13 +125,15 @@ class VideoRun:
         before = job.spans[chunk - 1][1] - start if chunk else 0
         after = stop - job.spans[chunk + 1][0] if chunk + 1 < len(job.spans) else 0
         coming = self._transition(job.steps - 1).to[chunk]
-        order = ChunkOrder(job.name, chunk, Assembly(job.steps, tuple(range(start, stop)), coming), (before, after))
+        assert self._reference is not None
+        assembly = Assembly(job.steps, tuple(range(start, stop)), coming)
+        order = packed(ChunkOrder(job.name, chunk, assembly, self._reference, (before, after)))
         sent = [self._parts[route.source, chunk] for route in coming]
         main = max(zip(coming, sent, strict=True), key=lambda pair: pair[0].frames)[1].worker
 
         def submit(worker: Worker) -> list[ray.ObjectRef]:
             self._opened(worker)
-            return list(worker.method("decode", 2).remote(order, self._reference, *(part.ref for part in sent)))
+            return list(worker.method("decode", 2).remote(order, *(part.ref for part in sent)))
 
         answer = await self._call("decode", chunk, submit, main)
         self._traffic.between += sum(part.nbytes for part in sent if part.worker != answer.worker.number)
@@ -155,7 +158,7 @@ class VideoRun:
         errors = sorted((a for a in answers if isinstance(a, BaseException)), key=lambda e: isinstance(e, PartsLost))
         if errors:
             raise errors[0]
-        reports = [answer.first for answer in answers if isinstance(answer, Answer)]
+        reports = [report for report in answers if isinstance(report, WindowReport)]
         self._parts, self._made = self._made, {}
         self._traffic.window_steps += len(windows)
         self._traffic.coordinator += sum(report.share.nbytes for report in reports)
@@ -172,7 +175,7 @@ class VideoRun:
         split: bool,
         save: bool,
         first: int | None,
-    ) -> Answer:
+    ) -> WindowReport:
         job, plan = self._job, self._job.plans[step]
         coming = () if resume or step == 0 else self._transition(step - 1).to[window]
         going = self._transition(step).out[window]
@@ -182,6 +185,7 @@ class VideoRun:
             Assembly(step, plan.windows[window], coming),
             tuple(route for _, route in going),
             float(plan.weights[window][0]),
+            reference,
             save,
             resume,
         )
@@ -191,36 +195,48 @@ class VideoRun:
             # Windows that move are best placed with whoever had most of their frames.
             main = max(zip(coming, sent, strict=True), key=lambda pair: pair[0].frames)[1].worker
         if split:
-            answer, hold = await self._halves(order, sent, reference, main), None
+            answer, hold = await self._halves(order, sent, main), None
         else:
-            answer, hold = await self._whole(order, sent, reference, main, hold=step + 1 < job.steps)
+            answer, hold = await self._whole(order, sent, main, hold=step + 1 < job.steps)
+        report: WindowReport = unpacked(answer.first)
         self._traffic.between += sum(part.nbytes for part in sent if part.worker != answer.worker.number)
 
         async def again() -> tuple[ray.ObjectRef, int]:
-            made_again, _ = await self._whole(order, sent, reference, None, hold=False)
+            made_again, _ = await self._whole(order, sent, None, hold=False)
             assert hold is not None
             return made_again.rest[hold], made_again.worker.number
 
         refs: list[ray.ObjectRef | None] = list(answer.rest)
         if hold is not None:
             refs.insert(hold, None)
-        for (consumer, _), ref, nbytes in zip(going, refs, answer.first.sent, strict=True):
+        for (consumer, _), ref, nbytes in zip(going, refs, report.sent, strict=True):
             part = Sent(nbytes, answer.worker.number, ref)
             if ref is None:
                 part.again, part.holder = again, answer.worker
                 answer.worker.held += 1
-                # When the next window is being computed, and neither worker nor coordinator is waited for.
-                pause = min(_KEEP_SHARE * answer.first.seconds, _KEEP_SECONDS)
-                asyncio.get_running_loop().call_later(pause, part.keep, self._pool, job.name, step, window)
+                self._keep_soon(part, step, window, report.seconds)
             self._made[window, consumer] = part
         # Nobody else needs what came to this window. What it left can be made again as long as that is kept.
         for route, part in zip(coming, sent, strict=True):
             part.consumed()
             del self._parts[route.source, window]
-        return answer
+        return report
+
+    def _keep_soon(self, part: Sent, step: int, window: int, seconds: float) -> None:
+        """Have a part kept when the next window, which takes so long, is being computed: neither worker nor coordinator
+        is waited for then. Others that come meanwhile are kept along with it, which costs less than one by one.
+        """
+        if not self._unkept:
+            asyncio.get_running_loop().call_later(min(_KEEP_SHARE * seconds, _KEEP_SECONDS), self._keep_all)
+        self._unkept.append((part, step, window))
+
+    def _keep_all(self) -> None:
+        unkept, self._unkept = self._unkept, []
+        for part, step, window in unkept:
+            part.keep(self._pool, self._job.name, step, window)
 
     async def _whole(
-        self, order: WindowOrder, sent: Sequence[Sent], reference: np.ndarray, prefer: int | None, hold: bool
+        self, order: WindowOrder, sent: Sequence[Sent], prefer: int | None, hold: bool
     ) -> tuple[Answer, int | None]:
         """Both passes by one worker, which may hold the largest part of what it leaves: that is the one for itself."""
         held: int | None = None
@@ -233,23 +249,21 @@ class VideoRun:
             self._opened(worker)
             held = largest if hold and worker.held < HELD else None
             local, refs = inputs(order, sent, worker, self._pool)
-            asked = dataclasses.replace(order, local=local, hold=held)
-            return worker.method("step", 1 + len(order.outgoing) - (held is not None)).remote(asked, reference, *refs)
+            asked = packed(dataclasses.replace(order, local=local, hold=held))
+            return worker.method("step", 1 + len(order.outgoing) - (held is not None)).remote(asked, *refs)
 
         answer = await self._call("step", order.window, submit, prefer, sent)
         return answer, held
 
-    async def _halves(
-        self, order: WindowOrder, sent: Sequence[Sent], reference: np.ndarray, prefer: int | None
-    ) -> Answer:
+    async def _halves(self, order: WindowOrder, sent: Sequence[Sent], prefer: int | None) -> Answer:
         """The two passes by two workers, put together by the second."""
 
         def half(conditional: bool) -> Callable[[Worker], list[ray.ObjectRef]]:
             def submit(worker: Worker) -> list[ray.ObjectRef]:
                 self._opened(worker)
                 local, refs = inputs(order, sent, worker, self._pool)
-                asked = dataclasses.replace(order, local=local)
-                return worker.method("half", 2).remote(asked, conditional, reference, *refs)
+                asked = packed(dataclasses.replace(order, local=local))
+                return worker.method("half", 2).remote(asked, conditional, *refs)
 
             return submit
 
@@ -267,9 +281,9 @@ class VideoRun:
         def finish(worker: Worker) -> list[ray.ObjectRef]:
             self._opened(worker)
             local, refs = inputs(order, sent, worker, self._pool)
-            asked = dataclasses.replace(order, local=local)
+            asked = packed(dataclasses.replace(order, local=local))
             call = worker.method("finish", 1 + len(order.outgoing))
-            return call.remote(asked, unconditional, conditional, reference, *refs)
+            return call.remote(asked, unconditional, conditional, *refs)
 
         return await self._call("finish", order.window, finish, self._workers["step", order.window], sent)
 
@@ -353,9 +367,9 @@ class VideoRun:
     async def _save(self, progress: Progress) -> None:
         if self._saving is not None:
             await self._saving
-        self._saving = asyncio.create_task(asyncio.to_thread(self._keep, progress))
+        self._saving = asyncio.create_task(asyncio.to_thread(self._write, progress))
 
-    def _keep(self, progress: Progress) -> None:
+    def _write(self, progress: Progress) -> None:
         assert self._job.snapshots is not None
         try:
             self._job.snapshots.write_progress(progress)

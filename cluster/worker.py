@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -69,11 +70,12 @@ class Content(Protocol):
     def fetched(self) -> Any: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WindowOrder:
-    """One window of one step. ``weight`` is that of frame 0 in it; ``save`` asks for a snapshot of the latents before
-    the step, ``resume`` for going on from one. Incoming parts of the windows in ``local`` are held by the worker
-    itself; the outgoing part number ``hold`` it is to hold, until it is asked to ``keep`` it or to go on with it.
+    """One window of one step. ``reference`` are frame 0's latents, (4, h, w), and ``weight`` is that of frame 0 in this
+    window; ``save`` asks for a snapshot of the latents before the step, ``resume`` for going on from one. Incoming
+    parts of the windows in ``local`` are held by the worker itself; the outgoing part number ``hold`` it is to hold,
+    until it is asked to ``keep`` it or to go on with it.
     """
 
     video: str
@@ -81,19 +83,21 @@ class WindowOrder:
     assembly: Assembly
     outgoing: tuple[Route, ...]
     weight: float
+    reference: np.ndarray
     save: bool = False
     resume: bool = False
     local: frozenset[int] = frozenset()
     hold: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ChunkOrder:
     """One chunk after the last step; ``shared`` are how many frames the chunks before and after have too."""
 
     video: str
     chunk: int
     assembly: Assembly
+    reference: np.ndarray
     shared: tuple[int, int]
 
 
@@ -113,8 +117,21 @@ class NotHeld(RuntimeError):
     """A part that the worker was to hold and does not have any more."""
 
 
+def packed(message: Any) -> bytes:
+    """An order or a report as it travels. Ray sends bytes as they are, and pickles all else by Python code."""
+    return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+
+
+def unpacked(message: bytes) -> Any:
+    """What was ``packed``."""
+    return pickle.loads(message)  # noqa: S301 - from this run's own coordinator, or worker
+
+
 class SegmentWorker:
-    """Ray calls one method at a time. ``load`` is a pickled function without arguments that makes the engine."""
+    """Ray calls one method at a time. ``load`` is a pickled function without arguments that makes the engine.
+
+    Orders come and reports go ``packed``.
+    """
 
     def __init__(self, load: bytes) -> None:
         self._load = load
@@ -147,48 +164,41 @@ class SegmentWorker:
             del self._held[key]
         self._ready.close(video)
 
-    def step(self, order: WindowOrder, reference: np.ndarray, *parts: Part) -> tuple[WindowReport | Part, ...]:
+    def step(self, ordered: bytes, *parts: Part) -> tuple[bytes | Part, ...]:
         """Both passes over a window; a report, and a part for every outgoing route but the one that is held."""
-        start = time.monotonic()
-        latents, saving = self._latents(order, reference, parts)
+        start, order = time.monotonic(), unpacked(ordered)
+        latents, saving = self._latents(order, parts)
         prediction = self._guarded(lambda: self._ready.predict(order.video, order.assembly, latents))
         return self._answer(order, latents, prediction, saving, start)
 
-    def half(
-        self, order: WindowOrder, conditional: bool, reference: np.ndarray, *parts: Part
-    ) -> tuple[None, np.ndarray]:
+    def half(self, ordered: bytes, conditional: bool, *parts: Part) -> tuple[None, np.ndarray]:
         """One pass over a window: nothing that the coordinator would have to look at, and the prediction."""
-        latents, _ = self._latents(order, reference, parts, save=False)
+        order = unpacked(ordered)
+        latents, _ = self._latents(order, parts, save=False)
         return None, self._guarded(lambda: self._ready.half(order.video, order.assembly, latents, conditional))
 
     def finish(
-        self,
-        order: WindowOrder,
-        unconditional: np.ndarray,
-        conditional: np.ndarray,
-        reference: np.ndarray,
-        *parts: Part,
-    ) -> tuple[WindowReport | Part, ...]:
+        self, ordered: bytes, unconditional: np.ndarray, conditional: np.ndarray, *parts: Part
+    ) -> tuple[bytes | Part, ...]:
         """What ``step`` answers, out of two passes made apart."""
-        start = time.monotonic()
-        latents, saving = self._latents(order, reference, parts)
+        start, order = time.monotonic(), unpacked(ordered)
+        latents, saving = self._latents(order, parts)
         prediction = self._ready.guide(order.video, order.assembly, unconditional, conditional)
         return self._answer(order, latents, prediction, saving, start)
 
-    def keep(self, video: str, step: int, window: int) -> tuple[None, Part]:
-        """Hand over a part that is held, while the next window is being computed: it goes to the object store.
+    def keep(self, place: bytes) -> tuple[None, Part]:
+        """Hand over the part that is held of a video, step and window, while the next window is being computed: it goes
+        to the object store.
 
         Raises ``NotHeld``.
         """
-        try:
-            return None, self._held[video, step, window]
-        except KeyError:
-            raise NotHeld(f"{video}: what window {window} left after step {step}") from None
+        return None, self._part(*unpacked(place))
 
-    def decode(self, order: ChunkOrder, reference: np.ndarray, *parts: Part) -> tuple[None, Chunk]:
+    def decode(self, ordered: bytes, *parts: Part) -> tuple[None, Chunk]:
         """Nothing that the coordinator would have to look at, and the frames of a chunk."""
+        order = unpacked(ordered)
         self._check(order.video)
-        latents = self._ready.assemble(order.video, order.assembly, parts, reference)
+        latents = self._ready.assemble(order.video, order.assembly, parts, order.reference)
         return None, self._guarded(lambda: self._ready.decode(order.video, latents, order.shared))
 
     @property
@@ -200,15 +210,13 @@ class SegmentWorker:
         if video in self._refused:
             raise self._refused[video]
 
-    def _latents(
-        self, order: WindowOrder, reference: np.ndarray, parts: Sequence[Part], save: bool = True
-    ) -> tuple[Any, Future[None] | None]:
+    def _latents(self, order: WindowOrder, parts: Sequence[Part], save: bool = True) -> tuple[Any, Future[None] | None]:
         self._check(order.video)
         engine, snapshots, step = self._ready, self._snapshots[order.video], order.assembly.step
         if order.resume:
             assert snapshots is not None
             return engine.restored(order.video, snapshots.read_window(step, order.window)), None
-        latents = engine.assemble(order.video, order.assembly, self._incoming(order, parts), reference)
+        latents = engine.assemble(order.video, order.assembly, self._incoming(order, parts), order.reference)
         if not (order.save and save and snapshots):
             return latents, None
         # Beside the network, which takes longer than any store.
@@ -218,15 +226,20 @@ class SegmentWorker:
         sent, found = iter(parts), []
         for route in order.assembly.incoming:
             if route.source in order.local:
-                _, part = self.keep(order.video, order.assembly.step - 1, route.source)
-                found.append(part)
+                found.append(self._part(order.video, order.assembly.step - 1, route.source))
             else:
                 found.append(next(sent))
         return found
 
+    def _part(self, video: str, step: int, window: int) -> Part:
+        try:
+            return self._held[video, step, window]
+        except KeyError:
+            raise NotHeld(f"{video}: what window {window} left after step {step}") from None
+
     def _answer(
         self, order: WindowOrder, latents: Any, prediction: Any, saving: Future[None] | None, start: float
-    ) -> tuple[WindowReport | Part, ...]:
+    ) -> tuple[bytes | Part, ...]:
         share, parts = self._ready.hand_over(
             order.video, order.assembly, latents, prediction, order.weight, order.outgoing
         )
@@ -242,7 +255,7 @@ class SegmentWorker:
             # Long enough for those that are still wanted: the coordinator asks a worker to hold HELD at most.
             while len(self._held) > 3 * HELD:
                 self._held.popitem(last=False)
-        return report, *parts
+        return packed(report), *parts
 
     @staticmethod
     def _guarded(compute: Callable[[], Any]) -> Any:
