@@ -16,7 +16,7 @@ from pipeline.extraction import Request, Resolved, final_videos, fingerprint, sp
 from pipeline.extraction_stage import Deferred, ExtractPoses, Finished, Ledger
 from pipeline.listing import COLUMNS, Listing, Video, list_videos
 from pipeline.pose_store import Bucket, State, build, clear_parts, finish_publishing, publish, read_state
-from pipeline.progress import EXTRACTION, Display, ProgressBoard
+from pipeline.progress import EXTRACTION, Display
 from pipeline.quarantine import NAME as QUARANTINE
 from pipeline.quarantine import Quarantined
 from pipeline.quarantine import to_parquet as quarantine_to_parquet
@@ -121,19 +121,18 @@ def _extract(request: Request, planned: Plan, state: State, storage: Storage) ->
     """
     connect()
     configure()
-    board, ledger = (f"mimicmotion-{name}-{uuid.uuid4().hex}" for name in ("progress", "ledger"))
-    handle = ProgressBoard.options(name=board).remote()  # type: ignore[attr-defined]
+    name = f"mimicmotion-ledger-{uuid.uuid4().hex}"
     finished = {video.fingerprint for video in state.videos.values()} | {mark for _, mark in state.parts}
-    keeper = Ledger.options(name=ledger).remote(finished)  # type: ignore[attr-defined]
+    ledger: Any = ray.remote(Ledger).options(name=name, num_cpus=0).remote(finished)
     unfinished = {video.uri: video for video in planned.todo}
     at_once = 2
-    with Display(handle, len(unfinished), EXTRACTION).shown() as display:
+    with Display(ledger, len(unfinished), EXTRACTION).shown() as display:
         while unfinished:
             before = len(unfinished)
-            for outcome in _pass(request, unfinished, storage, board, ledger, at_once):
+            for outcome in _pass(request, unfinished, storage, name, at_once):
                 display.count(isinstance(outcome, Quarantined))
                 yield outcome
-            attempts = ray.get(keeper.next_pass.remote())
+            attempts = ray.get(ledger.next_pass.remote())
             for uri in [uri for uri in unfinished if attempts[uri] >= _ATTEMPTS]:
                 display.count(failed=True)
                 yield unfinished.pop(uri).failed(_died(uri), "worker", attempts[uri])
@@ -150,7 +149,7 @@ def _died(uri: str) -> RuntimeError:
 
 
 def _pass(
-    request: Request, unfinished: dict[str, Video], storage: Storage, board: str, ledger: str, at_once: int
+    request: Request, unfinished: dict[str, Video], storage: Storage, ledger: str, at_once: int
 ) -> Iterator[Finished | Quarantined]:
     """Outcomes of those that come to an end, which are then no longer in ``unfinished``."""
     videos = list(unfinished.values())
@@ -159,7 +158,7 @@ def _pass(
     dataset = ray.data.from_items([pack(video) for video in videos], override_num_blocks=blocks).map_batches(
         ExtractPoses,
         batch_size=1,
-        fn_constructor_args=(request, resources.threads, storage, board, ledger),
+        fn_constructor_args=(request, resources.threads, storage, ledger),
         compute=pool(resources.workers, at_once),
         num_cpus=resources.cpus,
         num_gpus=resources.gpus,

@@ -21,13 +21,14 @@ import numpy as np
 import ray
 
 from model.artifacts import sha256
+from pipeline.decoding.fork_server import start_servers
 from pipeline.extraction import Request, fingerprint, settings_of
 from pipeline.inputs import InputError, local_copy, version_at
 from pipeline.listing import Video
 from pipeline.part_writer import PartWriter
 from pipeline.pose_store import part_name
 from pipeline.poses import people_in_frames
-from pipeline.progress import Reporter
+from pipeline.progress import ProgressBoard, Reporter
 from pipeline.quarantine import Quarantined
 from pipeline.storage import Storage, StorageError
 from pipeline.tasks import pack, unpack
@@ -62,11 +63,14 @@ class Deferred:
     uri: str
 
 
-@ray.remote(num_cpus=0)
-class Ledger:
-    """Who is at which video: so that equal contents are estimated once, and what kills its worker is not tried on."""
+class Ledger(ProgressBoard):
+    """Also who is at which video: so that equal contents are estimated once, and what kills its worker not tried on.
+
+    One actor for both, since an idle process of Ray's takes a hundredth of a core.
+    """
 
     def __init__(self, finished: set[str]) -> None:
+        super().__init__()
         self._finished = finished
         self._owners: dict[str, str] = {}
         self._attempts: Counter[str] = Counter()
@@ -101,13 +105,15 @@ class ExtractPoses:
     and waits with the first frame in hand.
     """
 
-    def __init__(self, request: Request, threads: int, storage: Storage, board: str, ledger: str) -> None:
+    def __init__(self, request: Request, threads: int, storage: Storage, ledger: str) -> None:
+        # While the networks load, so that the first video need not wait for them.
+        start_servers()
         # OpenCV's own threads cost more than they gain on crops of a few hundred pixels.
         cv2.setNumThreads(threads)
         self._estimator = request.choice.load(request.device, threads)
         self._request = request
         self._storage = storage
-        self._reporter = Reporter(board)
+        self._reporter = Reporter(ledger)
         self._ledger = ray.get_actor(ledger)
         self._turn = threading.Lock()
 

@@ -140,7 +140,7 @@ def run(request: Request) -> Outcome:
 def _make(request: Request, tasks: Sequence[Task], storage: Storage) -> Iterator[dict[str, Any] | Quarantined]:
     connect()
     board = f"mimicmotion-progress-{uuid.uuid4().hex}"
-    handle = ProgressBoard.options(name=board).remote()  # type: ignore[attr-defined]
+    handle: Any = ray.remote(ProgressBoard).options(name=board, num_cpus=0).remote()
     unfinished = {task.row.id: task for task in tasks}
     dataset, coordinator = _dataset(request, tasks, storage, board)
     with Display(handle, len(tasks)).shown() as display, _ended(coordinator):

@@ -29,9 +29,8 @@ class Status:
     frames: int = 0
 
 
-@ray.remote(num_cpus=0)
 class ProgressBoard:
-    """What the workers last said. Asking and telling never wait for work."""
+    """What the workers last said. An actor, so that asking and telling never wait for work."""
 
     def __init__(self) -> None:
         self._status = Status()

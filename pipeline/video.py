@@ -276,7 +276,7 @@ def _probe(path: Path, limits: VideoLimits, deadline_s: float) -> _Index:
     }
     try:
         with DecoderProcess(request | {"task": "probe"}, deadline_s, limits.max_pixels, {}) as child:
-            facts = json.loads(child.receive(_INFO_BYTES)[1])
+            facts = json.loads(bytes(child.receive(_INFO_BYTES)[1]))
             timestamps = np.frombuffer(child.receive(8 * limits.max_frames)[1], np.int64)
     except DecoderRefused as refusal:
         raise VideoError(f"{path}: {refusal}.") from refusal

@@ -74,7 +74,7 @@ class DecoderProcess:
         with suppress(OSError):  # the system's limit on pipe memory is used up: a small pipe works too
             fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
-    def receive(self, longest: int) -> tuple[bytes, bytearray]:
+    def receive(self, longest: int) -> tuple[bytes, memoryview]:
         """The next message: its kind and its bytes, in a buffer of their own.
 
         Raises:
@@ -89,12 +89,13 @@ class DecoderProcess:
             raise DecoderDied(f"sent {length} bytes where at most {longest} were due")
         payload = self._read(length)
         if kind == REFUSED:
-            raise DecoderRefused(payload.decode(errors="replace"))
+            raise DecoderRefused(bytes(payload).decode(errors="replace"))
         return kind, payload
 
-    def _read(self, count: int) -> bytearray:
-        buffer = bytearray(count)
-        view = memoryview(buffer)
+    def _read(self, count: int) -> memoryview:
+        # Not a bytearray, which is filled with zeros first.
+        buffer = np.empty(count, np.uint8).data
+        view = buffer
         until = time.monotonic() + self._deadline_s
         while view:
             left = until - time.monotonic()

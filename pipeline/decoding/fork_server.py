@@ -18,6 +18,7 @@ from pathlib import Path
 REQUEST = struct.Struct("<cq")
 ANSWER = struct.Struct("<q")
 BEGIN, ASK, END = b"B", b"A", b"E"
+LIBRARIES = ("decord", "PyAV")
 RUNNING, LOST = 1 << 32, 1 << 33
 """Answers besides an exit code, negative for a signal: it runs; there is no such child."""
 
@@ -89,10 +90,10 @@ _lock = threading.Lock()
 
 
 def begin(library: str, descriptors: tuple[int, int, int]) -> tuple[ForkServer, int]:
-    """A child of this process's server for "decord" or "PyAV", which bring an FFmpeg each and cannot share a process.
+    """A child of this process's server for one of the ``LIBRARIES``.
 
-    ``descriptors`` become its standard input, output and error. Raises ``ForkServerLost`` where a new server is lost
-    too.
+    They bring an FFmpeg each, and cannot share a process. ``descriptors`` become the child's standard input, output and
+    error. Raises ``ForkServerLost`` where a new server is lost too.
     """
     server = _server(library)
     try:
@@ -106,6 +107,12 @@ def begin(library: str, descriptors: tuple[int, int, int]) -> tuple[ForkServer, 
     except ForkServerLost:
         drop(server)
         raise
+
+
+def start_servers() -> None:
+    """Have both servers import their decoders now rather than when the first file is asked for."""
+    for library in LIBRARIES:
+        _server(library)
 
 
 def _server(library: str) -> ForkServer:

@@ -19,7 +19,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def servers() -> dict[str, psutil.Process]:
     """By library."""
-    found = psutil.Process().children()
+    # What has ended and was not waited for yet has no command line any more.
+    found = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
     return {server.cmdline()[-1]: server for server in found if server.cmdline()[-1] in ("PyAV", "decord")}
 
 
