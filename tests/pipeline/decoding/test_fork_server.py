@@ -18,10 +18,10 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def servers() -> dict[str, psutil.Process]:
-    """By library."""
-    # What has ended and was not waited for yet has no command line any more.
-    found = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
-    return {server.cmdline()[-1]: server for server in found if server.cmdline()[-1] in ("PyAV", "decord")}
+    """By library. Those that other tests started by other commands are not meant, and may have ended."""
+    commands = {(*fork_server.DECODER_COMMAND, library): library for library in fork_server.LIBRARIES}
+    alive = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return {commands[tuple(child.cmdline())]: child for child in alive if tuple(child.cmdline()) in commands}
 
 
 def test_videos_are_read_by_forks_of_the_same_servers(clip):
