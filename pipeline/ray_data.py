@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext
-
-# Of a local Ray without a dashboard nobody reads metrics and task events, and each of its processes spends a hundredth
-# of a core on them, as does the one that looks for new log files twice a second.
-_QUIET = {
-    "RAY_enable_metrics_collection": "0",
-    "RAY_task_events_report_interval_ms": "0",
-    "RAY_event_stats": "0",
-    "LOG_NAME_UPDATE_INTERVAL_S": "3",
-}
 
 
 def connect(dashboard: bool = False) -> None:
@@ -25,9 +15,6 @@ def connect(dashboard: bool = False) -> None:
     Ray Train asks the ``dashboard`` every second whether its controller lives, and complains where there is none.
     """
     if not ray.is_initialized():
-        if not dashboard:
-            for name, value in _QUIET.items():
-                os.environ.setdefault(name, value)
         ray.init(include_dashboard=dashboard, log_to_driver=True, logging_level=logging.WARNING)
 
 
