@@ -246,10 +246,8 @@ class VideoRun:
 
         def submit(worker: Worker) -> list[ray.ObjectRef]:
             nonlocal held
-            self._opened(worker)
             held = largest if hold and worker.held < HELD else None
-            local, refs = inputs(order, sent, worker, self._pool)
-            asked = packed(dataclasses.replace(order, local=local, hold=held))
+            asked, refs = self._asked(order, sent, worker, held)
             return worker.method("step", 1 + len(order.outgoing) - (held is not None)).remote(asked, *refs)
 
         answer = await self._call("step", order.window, submit, prefer, sent)
@@ -260,9 +258,7 @@ class VideoRun:
 
         def half(conditional: bool) -> Callable[[Worker], list[ray.ObjectRef]]:
             def submit(worker: Worker) -> list[ray.ObjectRef]:
-                self._opened(worker)
-                local, refs = inputs(order, sent, worker, self._pool)
-                asked = packed(dataclasses.replace(order, local=local))
+                asked, refs = self._asked(order, sent, worker)
                 return worker.method("half", 2).remote(asked, conditional, *refs)
 
             return submit
@@ -279,13 +275,19 @@ class VideoRun:
         unconditional, conditional = (each.rest[0] for each in passes if isinstance(each, Answer))
 
         def finish(worker: Worker) -> list[ray.ObjectRef]:
-            self._opened(worker)
-            local, refs = inputs(order, sent, worker, self._pool)
-            asked = packed(dataclasses.replace(order, local=local))
+            asked, refs = self._asked(order, sent, worker)
             call = worker.method("finish", 1 + len(order.outgoing))
             return call.remote(asked, unconditional, conditional, *refs)
 
         return await self._call("finish", order.window, finish, self._workers["step", order.window], sent)
+
+    def _asked(
+        self, order: WindowOrder, sent: Sequence[Sent], worker: Worker, hold: int | None = None
+    ) -> tuple[bytes, list[ray.ObjectRef]]:
+        """An order as this worker gets it, packed, and the parts that go with it. Raises ``InputGone``."""
+        self._opened(worker)
+        local, refs = inputs(order, sent, worker, self._pool)
+        return packed(dataclasses.replace(order, local=local, hold=hold)), refs
 
     async def _call(
         self,
