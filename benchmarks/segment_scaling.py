@@ -4,8 +4,10 @@
 
 `real`: the embedded network, one thread a worker, one and two workers beside a plain loop in one process.
 `simulated`: the same coordinator and pool; workers sleep for as long as a window takes on a GPU (0.583 s is the floor
-of an H100, 2.2 s what the best published engine would take) and return tensors of real size. `mixed`: the same with a
-catalog of long and short videos. `memory`: peaks by the length of the video. `recovery`: time lost to a killed worker.
+of an H100, 2.2 s what the best published engine would take) and return tensors of real size. Where each has one window,
+also a bare coordinator in the same run, which makes the calls and does nothing else: what Ray takes on this machine.
+`mixed`: the same with a catalog of long and short videos. `memory`: peaks by the length of the video. `recovery`: time
+lost to a killed worker.
 
 The ceiling is W / (G ceil(W/G)) of G workers for W windows: no plan can do better with whole windows.
 """
@@ -30,8 +32,9 @@ import numpy as np
 import psutil
 import ray
 
+from benchmarks.bare_coordinator import BareCoordinator
 from benchmarks.simulated_engine import SimulatedContent, SimulatedEngine
-from cluster.coordinator import WorkerDemand, create
+from cluster.coordinator import RAY_SETTINGS, WorkerDemand, create
 from cluster.video_run import VideoJob
 from model.fusion import step_plans
 from pipeline.report import table
@@ -48,10 +51,15 @@ def start_ray() -> None:
 
 def pool_of(workers: int, load: Any) -> Any:
     """A coordinator whose workers are all there."""
-    handle = create(load, WorkerDemand(workers, 0.5 * (os.cpu_count() or 1) / workers))
+    handle = create(load, WorkerDemand(workers, _share(workers)))
     while len(ray.get(handle.figures.remote())["workers"]) < workers:
         time.sleep(0.2)
     return handle
+
+
+def _share(workers: int) -> float:
+    """CPUs that a worker asks Ray for, so that all find room twice."""
+    return 0.5 * (os.cpu_count() or 1) / workers
 
 
 def simulated_job(name: str, windows: int, steps: int, guided: bool = True) -> VideoJob:
@@ -98,6 +106,7 @@ def simulated(workers: int, windows: int, seconds: float, steps: int) -> dict[st
         ray.get(handle.finish.remote(name))
     ray.kill(handle)
     measured, counted = marks[steps] - marks[1], steps - 1
+    peer = bare(workers, seconds, counted) if workers == windows > 1 else {}
     # With twice as many workers as windows, the two passes of a window are two calls.
     best = counted * (seconds / 2 if workers >= 2 * windows else seconds * math.ceil(windows / workers))
     done_windows = after["window_steps"] - before["window_steps"]
@@ -117,6 +126,23 @@ def simulated(workers: int, windows: int, seconds: float, steps: int) -> dict[st
         / FRAME_BYTES
         / 2
         / max(min(workers, windows) - 1, 1),
+        **peer,
+    }
+
+
+def bare(workers: int, seconds: float, steps: int) -> dict[str, Any]:
+    """The same with nothing but the calls."""
+    arguments = seconds, LATENT, OVERLAP, WINDOW - 2 * OVERLAP
+    create_bare: Any = ray.remote(num_cpus=0, runtime_env={"env_vars": RAY_SETTINGS})(BareCoordinator)
+    handle = create_bare.remote(workers, _share(workers), *arguments)
+    ray.get(handle.ready.remote())
+    # The store is warm then, as for the other.
+    for _ in range(2):
+        measured, cpu = ray.get(handle.run.remote(steps))
+    ray.kill(handle)
+    return {
+        "bare_achieved_over_ceiling": steps * seconds / measured,
+        "bare_cpu_ms_per_window_step": 1e3 * cpu / (steps * workers),
     }
 
 

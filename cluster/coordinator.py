@@ -29,17 +29,19 @@ log = logging.getLogger(__name__)
 # Parts of two steps while one becomes the other, and chunks that wait to be fetched.
 _COPIES = 3
 _STORE_SHARE = 0.5
-# Settings of Ray in the processes of coordinator and workers. A frame's latents go with the call or its answer, and not
-# by way of the object store, which takes several times as long. A step's calls are many and all alike: nobody follows
-# one. And what they do is what everybody else waits for, so Ray need not make them nice to others.
-_RAY_SETTINGS = {
+# Calls that may wait at once: more than there can be videos.
+_CONCURRENCY = 10_000
+
+RAY_SETTINGS = {
     "RAY_max_direct_call_object_size": str(256 << 10),
     "RAY_task_events_report_interval_ms": "0",
     "RAY_event_stats": "0",
     "RAY_worker_niceness": "0",
 }
-# Calls that may wait at once: more than there can be videos.
-_CONCURRENCY = 10_000
+"""Of Ray, in the processes of coordinator and workers. A frame's latents go with the call or its answer, and not by way
+of the object store, which takes several times as long. A step's calls are many and all alike: nobody follows one. And
+what they do is what everybody else waits for, so Ray need not make them nice to others.
+"""
 
 
 class UnknownVideo(RuntimeError):
@@ -70,7 +72,7 @@ def create(load: Callable[[], Engine], demand: WorkerDemand) -> Any:
         max_restarts=-1,
         max_concurrency=_CONCURRENCY,
         scheduling_strategy=here,
-        runtime_env={"env_vars": _RAY_SETTINGS},
+        runtime_env={"env_vars": RAY_SETTINGS},
     )
     # Passed on unread: only workers import what the networks need.
     return remote.remote(cloudpickle.dumps(load), demand)
@@ -87,7 +89,7 @@ class Coordinator:
             "num_gpus": demand.gpus,
             "max_restarts": 0,
             "max_task_retries": 0,
-            "runtime_env": {"env_vars": _RAY_SETTINGS},
+            "runtime_env": {"env_vars": RAY_SETTINGS},
         }
         # What a worker holds can be fetched while it computes.
         remote = ray.remote(**{"concurrency_groups": {"keep": 1}})(SegmentWorker).options(**options)  # type: ignore[call-overload]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import ray
 from ray.exceptions import RayError
 
+from cluster.orders import WindowOrder, packed
 from cluster.pool import InputGone, Pool, Worker
-from cluster.worker import WindowOrder, packed
 
 log = logging.getLogger(__name__)
 
@@ -49,18 +49,18 @@ class Sent:
 
 
 def inputs(
-    order: WindowOrder, sent: Sequence[Sent], worker: Worker, pool: Pool
+    order: WindowOrder, before: int, sent: Sequence[Sent], worker: Worker, pool: Pool
 ) -> tuple[frozenset[int], list[ray.ObjectRef]]:
-    """Of an order's incoming parts: which windows' the worker holds itself, and where the others are.
+    """Of what comes to a window from step ``before``: which windows' the worker holds itself, and where the others are.
 
     Raises ``InputGone``.
     """
     local, refs = set(), []
-    for route, part in zip(order.assembly.incoming, sent, strict=True):
+    for route, part in zip(order.incoming, sent, strict=True):
         if part.holder is worker:
             local.add(route.source)
             continue
-        part.keep(pool, order.video, order.assembly.step - 1, route.source)
+        part.keep(pool, order.video, before, route.source)
         if part.ref is None:
             raise InputGone(f"what window {route.source} left")
         refs.append(part.ref)

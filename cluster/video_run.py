@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ import numpy as np
 import ray
 from ray.exceptions import ObjectLostError, RayTaskError
 
+from cluster.orders import ChunkOrder, Orders, StepOrder, Transition, WindowOrder, WindowReport, packed, unpacked
 from cluster.parts import PartsLost, Sent, inputs, secure
 from cluster.pool import Answer, InputGone, Pool, Worker, WorkerGone, blocks
 from cluster.snapshots import Progress, Snapshots, SnapshotUnreadable
-from cluster.worker import HELD, ChunkOrder, NotHeld, WindowOrder, WindowReport, packed, unpacked
+from cluster.worker import HELD, NotHeld
 from model.fusion import FusionPlan
 from model.handover import step_reference
 from model.messages import Assembly, Opening
@@ -63,11 +63,17 @@ class KillsWorkers(RuntimeError):
 
 
 @dataclass(frozen=True, eq=False)
-class _Transition:
-    """Between two steps: what comes ``to`` each consumer, and what goes ``out`` of each window, to which consumer."""
+class _Asked:
+    """A window of a step, whose packed ``StepOrder`` is ``now``."""
 
-    to: tuple[tuple[Route, ...], ...]
-    out: tuple[tuple[tuple[int, Route], ...], ...]
+    orders: Orders
+    window: int
+    step: int
+    now: bytes
+
+    @property
+    def order(self) -> WindowOrder:
+        return self.orders.windows[self.window]
 
 
 class VideoRun:
@@ -78,7 +84,8 @@ class VideoRun:
         self._parts: dict[tuple[int, int], Sent] = {}
         self._made: dict[tuple[int, int], Sent] = {}
         self._workers: dict[tuple[str, int], int] = {}
-        self._transitions: dict[tuple[int, int], _Transition] = {}
+        self._transitions: dict[tuple[int, int], Transition] = {}
+        self._orders: Orders | None = None
         self._reference: np.ndarray | None = None
         self._unkept: list[tuple[Sent, int, int]] = []
         self._saving: asyncio.Task[None] | None = None
@@ -146,10 +153,14 @@ class VideoRun:
         self._traffic.coordinator += reference.nbytes * len(windows)
         save = job.snapshots is not None and step > 0 and step % job.save_every == 0
         self._made = {}
+        into, out = None if resume or step == 0 else self._transition(step - 1), self._transition(step)
+        if self._orders is None or (self._orders.into, self._orders.out) != (into, out):
+            self._orders = Orders(job.name, job.plans[step], into, out)
+        now = packed(StepOrder(step, reference, save, resume))
         first = blocks(len(windows), self._pool.numbers)
         answers = await asyncio.gather(
             *(
-                self._window(step, window, reference, resume, split, save, first[window])
+                self._window(_Asked(self._orders, window, step, now), split, first[window])
                 for window in range(len(windows))
             ),
             return_exceptions=True,
@@ -166,43 +177,23 @@ class VideoRun:
             await self._save(Progress(step, len(windows), reference))
         return step_reference(opening, step, reference, [report.share for report in reports])
 
-    async def _window(
-        self,
-        step: int,
-        window: int,
-        reference: np.ndarray,
-        resume: bool,
-        split: bool,
-        save: bool,
-        first: int | None,
-    ) -> WindowReport:
-        job, plan = self._job, self._job.plans[step]
-        coming = () if resume or step == 0 else self._transition(step - 1).to[window]
-        going = self._transition(step).out[window]
-        order = WindowOrder(
-            job.name,
-            window,
-            Assembly(step, plan.windows[window], coming),
-            tuple(route for _, route in going),
-            float(plan.weights[window][0]),
-            reference,
-            save,
-            resume,
-        )
+    async def _window(self, asked: _Asked, split: bool, first: int | None) -> WindowReport:
+        step, window = asked.step, asked.window
+        coming, going = asked.order.incoming, asked.orders.out.out[window]
         sent = [self._parts[route.source, window] for route in coming]
         main: int | None = self._workers.get(("step", window), first)
         if coming:
             # Windows that move are best placed with whoever had most of their frames.
             main = max(zip(coming, sent, strict=True), key=lambda pair: pair[0].frames)[1].worker
         if split:
-            answer, hold = await self._halves(order, sent, main), None
+            answer, hold = await self._halves(asked, sent, main), None
         else:
-            answer, hold = await self._whole(order, sent, main, hold=step + 1 < job.steps)
+            answer, hold = await self._whole(asked, sent, main, hold=step + 1 < self._job.steps)
         report: WindowReport = unpacked(answer.first)
         self._traffic.between += sum(part.nbytes for part in sent if part.worker != answer.worker.number)
 
         async def again() -> tuple[ray.ObjectRef, int]:
-            made_again, _ = await self._whole(order, sent, None, hold=False)
+            made_again, _ = await self._whole(asked, sent, None, hold=False)
             assert hold is not None
             return made_again.rest[hold], made_again.worker.number
 
@@ -236,37 +227,40 @@ class VideoRun:
             part.keep(self._pool, self._job.name, step, window)
 
     async def _whole(
-        self, order: WindowOrder, sent: Sequence[Sent], prefer: int | None, hold: bool
+        self, asked: _Asked, sent: Sequence[Sent], prefer: int | None, hold: bool
     ) -> tuple[Answer, int | None]:
         """Both passes by one worker, which may hold the largest part of what it leaves: that is the one for itself."""
         held: int | None = None
+        outgoing = asked.order.outgoing
         # Not the only one, since a single answer would be no list.
-        hold = hold and len(order.outgoing) > 1
-        largest = max(range(len(order.outgoing)), key=lambda index: order.outgoing[index].frames)
+        hold = hold and len(outgoing) > 1
+        largest = max(range(len(outgoing)), key=lambda index: outgoing[index].frames)
 
         def submit(worker: Worker) -> list[ray.ObjectRef]:
             nonlocal held
             held = largest if hold and worker.held < HELD else None
-            asked, refs = self._asked(order, sent, worker, held)
-            return worker.method("step", 1 + len(order.outgoing) - (held is not None)).remote(asked, *refs)
+            order, refs = self._sent(asked, sent, worker, held)
+            call = worker.method("step", 1 + len(outgoing) - (held is not None))
+            return call.remote(order, asked.now, *refs)
 
-        answer = await self._call("step", order.window, submit, prefer, sent)
+        answer = await self._call("step", asked.window, submit, prefer, sent)
         return answer, held
 
-    async def _halves(self, order: WindowOrder, sent: Sequence[Sent], prefer: int | None) -> Answer:
+    async def _halves(self, asked: _Asked, sent: Sequence[Sent], prefer: int | None) -> Answer:
         """The two passes by two workers, put together by the second."""
+        window = asked.window
 
         def half(conditional: bool) -> Callable[[Worker], list[ray.ObjectRef]]:
             def submit(worker: Worker) -> list[ray.ObjectRef]:
-                asked, refs = self._asked(order, sent, worker)
-                return worker.method("half", 2).remote(asked, conditional, *refs)
+                order, refs = self._sent(asked, sent, worker)
+                return worker.method("half", 2).remote(order, asked.now, conditional, *refs)
 
             return submit
 
-        other = self._workers.get(("unconditional", order.window))
+        other = self._workers.get(("unconditional", window))
         passes = await asyncio.gather(
-            self._call("unconditional", order.window, half(False), other, sent),
-            self._call("step", order.window, half(True), prefer, sent),
+            self._call("unconditional", window, half(False), other, sent),
+            self._call("step", window, half(True), prefer, sent),
             return_exceptions=True,
         )
         for each in passes:
@@ -275,19 +269,19 @@ class VideoRun:
         unconditional, conditional = (each.rest[0] for each in passes if isinstance(each, Answer))
 
         def finish(worker: Worker) -> list[ray.ObjectRef]:
-            asked, refs = self._asked(order, sent, worker)
-            call = worker.method("finish", 1 + len(order.outgoing))
-            return call.remote(asked, unconditional, conditional, *refs)
+            order, refs = self._sent(asked, sent, worker)
+            call = worker.method("finish", 1 + len(asked.order.outgoing))
+            return call.remote(order, asked.now, unconditional, conditional, *refs)
 
-        return await self._call("finish", order.window, finish, self._workers["step", order.window], sent)
+        return await self._call("finish", window, finish, self._workers["step", window], sent)
 
-    def _asked(
-        self, order: WindowOrder, sent: Sequence[Sent], worker: Worker, hold: int | None = None
+    def _sent(
+        self, asked: _Asked, sent: Sequence[Sent], worker: Worker, hold: int | None = None
     ) -> tuple[bytes, list[ray.ObjectRef]]:
-        """An order as this worker gets it, packed, and the parts that go with it. Raises ``InputGone``."""
+        """A window's order as this worker gets it, and the parts that go with it. Raises ``InputGone``."""
         self._opened(worker)
-        local, refs = inputs(order, sent, worker, self._pool)
-        return packed(dataclasses.replace(order, local=local, hold=hold)), refs
+        local, refs = inputs(asked.order, asked.step - 1, sent, worker, self._pool)
+        return asked.orders.packed(asked.window, local, hold), refs
 
     async def _call(
         self,
@@ -333,7 +327,7 @@ class VideoRun:
             # Not waited for: if it fails, so does the call behind it.
             self._open(worker)
 
-    def _transition(self, step: int) -> _Transition:
+    def _transition(self, step: int) -> Transition:
         """What goes over after ``step``. The same for all steps whose windows stay where they are, but the last."""
         job = self._job
         plan = job.plans[step]
@@ -350,7 +344,7 @@ class VideoRun:
                     out[route.source].append((consumer, route))
             while len(self._transitions) > 1:
                 del self._transitions[next(iter(self._transitions))]
-            self._transitions[key] = _Transition(to, tuple(map(tuple, out)))
+            self._transitions[key] = Transition(to, tuple(map(tuple, out)))
         return self._transitions[key]
 
     async def _state(self, opening: Opening) -> tuple[int, np.ndarray, bool]:

@@ -6,20 +6,20 @@ the call and go with the answer, into Ray's object store, so that another worker
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-import pickle
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import ray
 from ray import cloudpickle
 
+from cluster.orders import StepOrder, WindowOrder, WindowReport, packed, unpacked
 from cluster.snapshots import Snapshots
 from model.messages import Assembly, Chunk, Opening, Part
 from model.routes import Route
@@ -70,61 +70,12 @@ class Content(Protocol):
     def fetched(self) -> Any: ...
 
 
-@dataclass(frozen=True, eq=False)
-class WindowOrder:
-    """One window of one step. ``reference`` are frame 0's latents, (4, h, w), and ``weight`` is that of frame 0 in this
-    window; ``save`` asks for a snapshot of the latents before the step, ``resume`` for going on from one. Incoming
-    parts of the windows in ``local`` are held by the worker itself; the outgoing part number ``hold`` it is to hold,
-    until it is asked to ``keep`` it or to go on with it.
-    """
-
-    video: str
-    window: int
-    assembly: Assembly
-    outgoing: tuple[Route, ...]
-    weight: float
-    reference: np.ndarray
-    save: bool = False
-    resume: bool = False
-    local: frozenset[int] = frozenset()
-    hold: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class ChunkOrder:
-    """One chunk after the last step; ``shared`` are how many frames the chunks before and after have too."""
-
-    video: str
-    chunk: int
-    assembly: Assembly
-    reference: np.ndarray
-    shared: tuple[int, int]
-
-
-@dataclass(frozen=True, eq=False)
-class WindowReport:
-    """What the coordinator learns of a window: its share of frame 0's prediction, (4, h, w), the seconds it took, the
-    bytes it handed over, and whether the snapshot that was asked for is kept.
-    """
-
-    share: np.ndarray
-    seconds: float
-    sent: tuple[int, ...]
-    saved: bool
-
-
 class NotHeld(RuntimeError):
     """A part that the worker was to hold and does not have any more."""
 
 
-def packed(message: Any) -> bytes:
-    """An order or a report as it travels. Ray sends bytes as they are, and pickles all else by Python code."""
-    return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-
-
-def unpacked(message: bytes) -> Any:
-    """What was ``packed``."""
-    return pickle.loads(message)  # noqa: S301 - from this run's own coordinator, or worker
+# The same order comes again and again as long as windows stay where they are.
+_order = functools.lru_cache(maxsize=256)(unpacked)
 
 
 class SegmentWorker:
@@ -164,27 +115,29 @@ class SegmentWorker:
             del self._held[key]
         self._ready.close(video)
 
-    def step(self, ordered: bytes, *parts: Part) -> tuple[bytes | Part, ...]:
+    def step(self, ordered: bytes, now: bytes, *parts: Part) -> tuple[bytes | Part, ...]:
         """Both passes over a window; a report, and a part for every outgoing route but the one that is held."""
-        start, order = time.monotonic(), unpacked(ordered)
-        latents, saving = self._latents(order, parts)
-        prediction = self._guarded(lambda: self._ready.predict(order.video, order.assembly, latents))
-        return self._answer(order, latents, prediction, saving, start)
+        start, order, step = time.monotonic(), _order(ordered), unpacked(now)
+        latents, saving = self._latents(order, step, parts)
+        assembly = order.assembly(step.number)
+        prediction = self._guarded(lambda: self._ready.predict(order.video, assembly, latents))
+        return self._answer(order, step, latents, prediction, saving, start)
 
-    def half(self, ordered: bytes, conditional: bool, *parts: Part) -> tuple[None, np.ndarray]:
+    def half(self, ordered: bytes, now: bytes, conditional: bool, *parts: Part) -> tuple[None, np.ndarray]:
         """One pass over a window: nothing that the coordinator would have to look at, and the prediction."""
-        order = unpacked(ordered)
-        latents, _ = self._latents(order, parts, save=False)
-        return None, self._guarded(lambda: self._ready.half(order.video, order.assembly, latents, conditional))
+        order, step = _order(ordered), unpacked(now)
+        latents, _ = self._latents(order, step, parts, save=False)
+        assembly = order.assembly(step.number)
+        return None, self._guarded(lambda: self._ready.half(order.video, assembly, latents, conditional))
 
     def finish(
-        self, ordered: bytes, unconditional: np.ndarray, conditional: np.ndarray, *parts: Part
+        self, ordered: bytes, now: bytes, unconditional: np.ndarray, conditional: np.ndarray, *parts: Part
     ) -> tuple[bytes | Part, ...]:
         """What ``step`` answers, out of two passes made apart."""
-        start, order = time.monotonic(), unpacked(ordered)
-        latents, saving = self._latents(order, parts)
-        prediction = self._ready.guide(order.video, order.assembly, unconditional, conditional)
-        return self._answer(order, latents, prediction, saving, start)
+        start, order, step = time.monotonic(), _order(ordered), unpacked(now)
+        latents, saving = self._latents(order, step, parts)
+        prediction = self._ready.guide(order.video, order.assembly(step.number), unconditional, conditional)
+        return self._answer(order, step, latents, prediction, saving, start)
 
     def keep(self, place: bytes) -> tuple[None, Part]:
         """Hand over the part that is held of a video, step and window, while the next window is being computed: it goes
@@ -210,23 +163,26 @@ class SegmentWorker:
         if video in self._refused:
             raise self._refused[video]
 
-    def _latents(self, order: WindowOrder, parts: Sequence[Part], save: bool = True) -> tuple[Any, Future[None] | None]:
+    def _latents(
+        self, order: WindowOrder, step: StepOrder, parts: Sequence[Part], save: bool = True
+    ) -> tuple[Any, Future[None] | None]:
         self._check(order.video)
-        engine, snapshots, step = self._ready, self._snapshots[order.video], order.assembly.step
-        if order.resume:
+        engine, snapshots = self._ready, self._snapshots[order.video]
+        if step.resume:
             assert snapshots is not None
-            return engine.restored(order.video, snapshots.read_window(step, order.window)), None
-        latents = engine.assemble(order.video, order.assembly, self._incoming(order, parts), order.reference)
-        if not (order.save and save and snapshots):
+            return engine.restored(order.video, snapshots.read_window(step.number, order.window)), None
+        incoming = self._incoming(order, step.number - 1, parts)
+        latents = engine.assemble(order.video, order.assembly(step.number), incoming, step.reference)
+        if not (step.save and save and snapshots):
             return latents, None
         # Beside the network, which takes longer than any store.
-        return latents, self._writer.submit(snapshots.write_window, step, order.window, engine.saved(latents))
+        return latents, self._writer.submit(snapshots.write_window, step.number, order.window, engine.saved(latents))
 
-    def _incoming(self, order: WindowOrder, parts: Sequence[Part]) -> list[Part]:
+    def _incoming(self, order: WindowOrder, before: int, parts: Sequence[Part]) -> list[Part]:
         sent, found = iter(parts), []
-        for route in order.assembly.incoming:
+        for route in order.incoming:
             if route.source in order.local:
-                found.append(self._part(order.video, order.assembly.step - 1, route.source))
+                found.append(self._part(order.video, before, route.source))
             else:
                 found.append(next(sent))
         return found
@@ -238,20 +194,26 @@ class SegmentWorker:
             raise NotHeld(f"{video}: what window {window} left after step {step}") from None
 
     def _answer(
-        self, order: WindowOrder, latents: Any, prediction: Any, saving: Future[None] | None, start: float
+        self,
+        order: WindowOrder,
+        step: StepOrder,
+        latents: Any,
+        prediction: Any,
+        saving: Future[None] | None,
+        start: float,
     ) -> tuple[bytes | Part, ...]:
         share, parts = self._ready.hand_over(
-            order.video, order.assembly, latents, prediction, order.weight, order.outgoing
+            order.video, order.assembly(step.number), latents, prediction, order.weight, order.outgoing
         )
-        saved = order.resume
+        saved = step.resume
         if saving is not None:
             error = saving.exception()
             saved = error is None
             if error is not None:
-                log.warning("%s: no snapshot of step %d (%s); going on", order.video, order.assembly.step, error)
+                log.warning("%s: no snapshot of step %d (%s); going on", order.video, step.number, error)
         report = WindowReport(share, time.monotonic() - start, tuple(part.nbytes for part in parts), saved)
         if order.hold is not None:
-            self._held[order.video, order.assembly.step, order.window] = parts.pop(order.hold)
+            self._held[order.video, step.number, order.window] = parts.pop(order.hold)
             # Long enough for those that are still wanted: the coordinator asks a worker to hold HELD at most.
             while len(self._held) > 3 * HELD:
                 self._held.popitem(last=False)

@@ -68,7 +68,7 @@ def step_reference(opening: Opening, step: int, reference: np.ndarray, shares: S
     latents = to_tensor(reference, dtype, device)
     velocity = torch.zeros_like(latents)
     for share in shares:
-        velocity += to_tensor(share, dtype, device)
+        velocity += torch.from_numpy(share).to(dtype)
     return to_array(_stepped(latents, velocity, torch.tensor(opening.sigmas), step))
 
 

@@ -1,0 +1,117 @@
+"""What a coordinator asks of workers, and what they answer: as messages, packed."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from model.fusion import FusionPlan
+from model.messages import Assembly
+from model.routes import Route
+
+
+@dataclass(frozen=True, eq=False)
+class StepOrder:
+    """What a step is to all windows: its ``number``, and frame 0's latents before it, (4, h, w). ``save`` asks for a
+    snapshot of the latents before the step, ``resume`` for going on from one.
+    """
+
+    number: int
+    reference: np.ndarray
+    save: bool
+    resume: bool
+
+
+@dataclass(frozen=True, eq=False)
+class WindowOrder:
+    """What a window is in all steps, as long as windows stay where they are: its ``frames``, what is ``incoming`` from
+    the step before and ``outgoing``, and the ``weight`` of frame 0 in it. Incoming parts of the windows in ``local``
+    are held by the worker itself; the outgoing part number ``hold`` it is to hold, until it is asked to ``keep`` it or
+    to go on with it.
+    """
+
+    video: str
+    window: int
+    frames: tuple[int, ...]
+    incoming: tuple[Route, ...]
+    outgoing: tuple[Route, ...]
+    weight: float
+    local: frozenset[int] = frozenset()
+    hold: int | None = None
+
+    def assembly(self, step: int) -> Assembly:
+        """How its latents before a step come about."""
+        return Assembly(step, self.frames, self.incoming)
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkOrder:
+    """One chunk after the last step; ``shared`` are how many frames the chunks before and after have too."""
+
+    video: str
+    chunk: int
+    assembly: Assembly
+    reference: np.ndarray
+    shared: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class WindowReport:
+    """What the coordinator learns of a window: its share of frame 0's prediction, (4, h, w), the seconds it took, the
+    bytes it handed over, and whether the snapshot that was asked for is kept.
+    """
+
+    share: np.ndarray
+    seconds: float
+    sent: tuple[int, ...]
+    saved: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Transition:
+    """Between two steps: what comes ``to`` each consumer, and what goes ``out`` of each window, to which consumer."""
+
+    to: tuple[tuple[Route, ...], ...]
+    out: tuple[tuple[tuple[int, Route], ...], ...]
+
+
+class Orders:
+    """The orders of all windows of a step that comes after the transition ``into`` it, if there is one, and before that
+    ``out`` of it. They are the same as long as windows stay where they are, and packed but once.
+    """
+
+    def __init__(self, video: str, plan: FusionPlan, into: Transition | None, out: Transition) -> None:
+        self.into, self.out = into, out
+        self.windows = tuple(
+            WindowOrder(
+                video,
+                window,
+                frames,
+                () if into is None else into.to[window],
+                tuple(route for _, route in out.out[window]),
+                float(plan.weights[window][0]),
+            )
+            for window, frames in enumerate(plan.windows)
+        )
+        self._packed: dict[tuple[int, frozenset[int], int | None], bytes] = {}
+
+    def packed(self, window: int, local: frozenset[int], hold: int | None) -> bytes:
+        """As a worker gets it that holds the parts of the windows in ``local``, and is to ``hold`` one."""
+        key = (window, local, hold)
+        if key not in self._packed:
+            self._packed[key] = packed(dataclasses.replace(self.windows[window], local=local, hold=hold))
+        return self._packed[key]
+
+
+def packed(message: Any) -> bytes:
+    """An order or a report as it travels. Ray sends bytes as they are, and pickles all else by Python code."""
+    return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+
+
+def unpacked(message: bytes) -> Any:
+    """What was ``packed``."""
+    return pickle.loads(message)  # noqa: S301 - from this run's own coordinator, or worker
