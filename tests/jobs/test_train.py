@@ -78,9 +78,9 @@ def killed(work: dict[str, Path], local_ray: None, tmp_path_factory: pytest.Temp
     command = [sys.executable, "jobs/train.py", *arguments(work, output)]
     # A Ray of its own, whatever cluster runs on this machine.
     environment = {**os.environ, "RAY_ADDRESS": "local", "PYTHONPATH": str(ROOT)}
-    job = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+    job = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
     try:
-        wait_for(output / "state" / "latest.json")
+        wait_for(output / "state" / "latest.json", job)
     finally:
         for process in [*psutil.Process(job.pid).children(recursive=True), psutil.Process(job.pid)]:
             process.send_signal(signal.SIGKILL)
@@ -105,9 +105,10 @@ def weights(output: Path) -> bytes:
     return (output / "export" / CHECKPOINT).read_bytes()
 
 
-def wait_for(path: Path, seconds: float = 240) -> None:
+def wait_for(path: Path, job: subprocess.Popen[bytes] | None = None, seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while not path.exists():
+        assert job is None or job.poll() is None, f"the job ended, and {path} had not come"
         assert time.monotonic() < end, f"{path} did not come"
         time.sleep(0.02)
 
