@@ -107,8 +107,9 @@ def _encode(target: Path, height: int, frames: int | None = None, **cut: float) 
     job.run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), quiet=True, overwrite_output=True)
 
 
+@functools.cache
 def timed_estimator() -> Any:
-    """The estimator that the pipeline uses, with one thread, its networks timed."""
+    """The estimator that the pipeline uses, with one thread, its networks timed; loaded once in a process."""
     cv2.setNumThreads(1)
     estimator: Any = EstimatorChoice("holistic").load()
     for network in vars(estimator).values():
@@ -117,8 +118,9 @@ def timed_estimator() -> Any:
     return estimator
 
 
-def plain_loop(estimator: Any, clips: Sequence[Path], fps: float) -> tuple[Rate, Rate]:
+def plain_loop(clips: Sequence[Path], fps: float) -> tuple[Rate, Rate]:
     """One frame after another in this process, and of that the networks alone."""
+    estimator = timed_estimator()
     TimedNetwork.seconds, frames, start = 0.0, 0, time.perf_counter()
     for clip in clips:
         with read_frames(clip, fps) as reader:
@@ -127,17 +129,10 @@ def plain_loop(estimator: Any, clips: Sequence[Path], fps: float) -> tuple[Rate,
     return Rate(LOOP, frames, len(clips), seconds), Rate(LIMIT, frames, len(clips), TimedNetwork.seconds)
 
 
-_loaded = functools.cache(timed_estimator)
-
-
-def _loop_in_process(clips: Sequence[Path], fps: float) -> int:
-    return plain_loop(_loaded(), clips, fps)[0].frames
-
-
 def two_loops(processes: Executor, clips: Sequence[Path], fps: float) -> Rate:
     """Two plain loops at once, each with half of the clips, in processes that stay."""
     start = time.perf_counter()
-    frames = sum(processes.map(_loop_in_process, (clips[::2], clips[1::2]), (fps, fps)))
+    frames = sum(loop.frames for loop, _ in processes.map(plain_loop, (clips[::2], clips[1::2]), (fps, fps)))
     return Rate(LOOPS, frames, len(clips), time.perf_counter() - start)
 
 
@@ -160,7 +155,7 @@ def pipeline_rate(folder: Path, output: Path, fps: float, workers: int) -> tuple
 
 def in_turns(folder: Path, clips: Sequence[Path], fps: float, rounds: int) -> tuple[list[dict[str, Rate]], list[float]]:
     """The rates of every round by what was measured, and the seconds around each run of the pipeline."""
-    estimator, found, around = _loaded(), list[dict[str, Rate]](), list[float]()
+    found, around = list[dict[str, Rate]](), list[float]()
 
     def pipeline(workers: int) -> list[Rate]:
         rate, seconds = pipeline_rate(clips[0].parent, folder / f"{len(found)}-{workers}", fps, workers)
@@ -170,7 +165,7 @@ def in_turns(folder: Path, clips: Sequence[Path], fps: float, rounds: int) -> tu
     with ProcessPoolExecutor(2, get_context("spawn")) as processes:
         two_loops(processes, clips[:2], fps)  # the processes load the networks
         turns: list[Callable[[], list[Rate]]] = [
-            lambda: [*plain_loop(estimator, clips, fps), decode_alone(clips, fps)],
+            lambda: [*plain_loop(clips, fps), decode_alone(clips, fps)],
             lambda: pipeline(1),
             lambda: pipeline(2),
             lambda: [two_loops(processes, clips, fps)],
