@@ -43,6 +43,10 @@ class Sent:
     def consumed(self) -> None:
         """Nobody waits for it any more. It stays as long as what was made of it could be lost."""
         self.again = None
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Its maker is not counted on any more to hold it."""
         if self.holder is not None:
             self.holder.held -= 1
             self.holder = None
@@ -81,11 +85,15 @@ async def secure(video: str, parts: Sequence[Sent], pool: Pool, doubtful: bool) 
                 continue
             try:
                 await part.kept
-                continue
             except RayError:
                 pass
+            else:
+                # From there, then: a maker that has much of other videos to hold lets go of what is old.
+                part.let_go()
+                continue
         if part.again is None:
             raise PartsLost("a worker ended before they were in the object store")
         log.warning("%s: latents were lost with worker %d: making them again", video, part.worker)
         part.ref, part.worker = await part.again()
-        part.kept = part.again = part.holder = None
+        part.let_go()
+        part.kept = part.again = None

@@ -70,6 +70,24 @@ def test_videos_share_the_pool_and_a_long_one_does_not_starve_a_short_one(pools)
     np.testing.assert_array_equal(toy.fetch(handle, long), toy.in_one_loop(long))
 
 
+def test_what_a_worker_was_to_hold_and_has_let_go_comes_from_the_object_store(local_ray, tmp_path):
+    lagging, others = toy.job(19, "lagging"), [toy.job(19, f"other-{number}") for number in range(4)]
+    handle = toy.coordinator(3, toy.loader(lagging=("lagging", 18, tmp_path / "go")), cpus=0.01)
+    try:
+        toy.wait_for_workers(handle, 3)
+        toy.start(handle, lagging)
+        # One worker is long at its window. The one that holds what the other left is given more to hold than it can.
+        for wanted in others:
+            toy.start(handle, wanted)
+            toy.follow(handle, wanted)
+        (tmp_path / "go").touch()
+        toy.follow(handle, lagging)
+        for wanted in (lagging, *others):
+            np.testing.assert_array_equal(toy.fetch(handle, wanted), toy.in_one_loop(wanted))
+    finally:
+        ray.kill(handle)
+
+
 def test_a_video_that_is_given_up_half_way_leaves_nothing_behind_that_the_next_would_wait_for(pools):
     handle, wanted = pools(2), toy.job(120)
     toy.start(handle, wanted)

@@ -51,10 +51,13 @@ class ToyContent:
 
 @dataclass
 class ToyEngine:
-    """A window takes ``seconds``; ``deadly`` names a video whose window with that frame ends the process."""
+    """A window takes ``seconds``; ``deadly`` names a video whose window with that frame ends the process, ``lagging``
+    one whose window with that frame waits in the first step until a file is there.
+    """
 
     seconds: float = 0.0
     deadly: tuple[str, int] | None = None
+    lagging: tuple[str, int, Path] | None = None
     sigmas: torch.Tensor = field(default_factory=lambda: karras_sigmas(STEPS))
 
     def open(self, name: str, video: Any) -> Opening:
@@ -79,6 +82,10 @@ class ToyEngine:
         time.sleep(self.seconds)
         if self.deadly is not None and name == self.deadly[0] and self.deadly[1] in assembly.frames:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.lagging is not None and assembly.step == 0:
+            video, frame, file = self.lagging
+            while name == video and frame in assembly.frames and not file.exists():
+                time.sleep(0.02)
         return network(latents)
 
     def half(self, name: str, assembly: Assembly, latents: torch.Tensor, conditional: bool) -> np.ndarray:
