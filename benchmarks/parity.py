@@ -39,7 +39,8 @@ from model.estimators.dwpose_codec import (
     pose_region,
     whole_frame,
 )
-from model.fusion import Fuser, released, triangle
+from model.fuser import Fuser
+from model.fusion import released, triangle
 from model.guidance import draw_guidance
 from model.noise import released_noise, tile_noise
 from model.openpose import drawn_people, from_released, to_openpose

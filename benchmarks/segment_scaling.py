@@ -34,7 +34,8 @@ import ray
 
 from benchmarks.bare_coordinator import BareCoordinator
 from benchmarks.simulated_engine import SimulatedContent, SimulatedEngine
-from cluster.coordinator import RAY_SETTINGS, WorkerDemand, create
+from cluster.coordinator import RAY_SETTINGS, create
+from cluster.demand import WorkerDemand
 from cluster.video_run import VideoJob
 from model.fusion import step_plans
 from pipeline.report import table

@@ -7,18 +7,18 @@ Whoever wants a video calls ``start``, follows it with ``steps_done``, fetches `
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
-import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray import cloudpickle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.demand import WorkerDemand
 from cluster.parts import PartsLost
 from cluster.pool import Pool
 from cluster.video_run import Traffic, VideoJob, VideoRun
@@ -46,22 +46,6 @@ what they do is what everybody else waits for, so Ray need not make them nice to
 
 class UnknownVideo(RuntimeError):
     """A video that this coordinator was not given."""
-
-
-@dataclass(frozen=True)
-class WorkerDemand:
-    """How many workers, and what each asks Ray for. ``per_gpu`` workers for every GPU of the cluster, those that come
-    later too, when ``count`` is ``None``.
-    """
-
-    count: int | None
-    cpus: float
-    gpus: float = 0.0
-    per_gpu: int = 1
-
-    def wanted(self) -> int:
-        """How many there should be now."""
-        return self.count or math.floor(ray.cluster_resources().get("GPU", 0.0)) * self.per_gpu
 
 
 def create(load: Callable[[], Engine], demand: WorkerDemand) -> Any:
@@ -150,6 +134,8 @@ class Coordinator:
         if not self._begun:
             self._begun = True
             self._pool.start()
+            # What takes steps needs torch, which is imported while workers load theirs.
+            asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "model.handover")
 
     def _video(self, name: str) -> _Video:
         if name not in self._videos:

@@ -17,7 +17,6 @@ from cluster.pool import Answer, InputGone, Pool, Worker, WorkerGone, blocks
 from cluster.snapshots import Progress, Snapshots, SnapshotUnreadable
 from cluster.worker import HELD, NotHeld
 from model.fusion import FusionPlan
-from model.handover import step_reference
 from model.messages import Assembly, Opening
 from model.routes import Route, routes
 
@@ -148,6 +147,9 @@ class VideoRun:
 
     async def _step(self, opening: Opening, step: int, reference: np.ndarray, resume: bool, split: bool) -> np.ndarray:
         """All windows of a step; frame 0's latents after it."""
+        # Not above: the job's driver, which only sends this code, would take two seconds of a core to import torch.
+        from model.handover import step_reference
+
         job, windows = self._job, self._job.plans[step].windows
         self.windows = len(windows)
         self._traffic.coordinator += reference.nbytes * len(windows)

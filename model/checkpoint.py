@@ -100,7 +100,7 @@ def load_networks(files: WeightFiles, device: str = "cpu", dtype: str = "float32
         sigma_max=float(scheduler.get("sigma_max") or 700.0),
         digest=files.digest(),
     )
-    return networks.to(device, DTYPES[dtype])
+    return networks.to(device, getattr(torch, dtype))
 
 
 def build_unet(config: dict[str, Any]) -> PoseUNet:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from model.fusion import Fuser, FusionPlan
+from model.fuser import Fuser
+from model.fusion import FusionPlan
 from model.sampler import euler_step, guide, input_scale, timestep
 
 if TYPE_CHECKING:

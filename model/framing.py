@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from model.style import Style
 
@@ -98,8 +96,11 @@ class CoverFit:
 
     def image(self, image: np.ndarray, antialias: bool) -> np.ndarray:
         """(H, W, 3) uint8 scaled and cropped, bilinear; the released code does not antialias."""
+        # Not above: whoever asks for sizes alone would take two seconds of a core to import it.
+        import torch
+
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
-        scaled = F.interpolate(
+        scaled = torch.nn.functional.interpolate(
             pixels, (self.scaled_height, self.scaled_width), mode="bilinear", align_corners=False, antialias=antialias
         )
         levels = scaled.round().clamp(0, 255).to(torch.uint8)[0].permute(1, 2, 0).numpy()
@@ -122,6 +123,8 @@ def truncate_like_released(image: np.ndarray, half: bool) -> np.ndarray:
 
     ``half`` computes in float16, as the released default does.
     """
+    import torch
+
     levels = torch.arange(256, dtype=torch.float16 if half else torch.float32)
     table = ((levels / 127.5 - 1 + 1) * 127.5).to(torch.uint8).numpy()
     return table[image]

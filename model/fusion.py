@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from model.windows import Windows, balanced_windows, released_windows, shifted_windows
 
@@ -111,24 +110,3 @@ def _plan(frames: int, windows: Windows, share: np.ndarray) -> FusionPlan:
     share[:, 0] = 1.0
     share = share / share.sum(axis=0)
     return FusionPlan(frames, windows, tuple(share[i, list(members)] for i, members in enumerate(windows)))
-
-
-class Fuser:
-    """Adds the windows' predictions up into one, (F, C, h, w); call ``add`` in the order of the windows.
-
-    Sums in ``dtype`` and in the order of the calls, so the result depends on the order alone and not on who computed
-    the parts.
-    """
-
-    def __init__(self, plan: FusionPlan, like: torch.Tensor, dtype: torch.dtype) -> None:
-        self._plan = plan
-        self._sum = torch.zeros((plan.frames, *like.shape[1:]), dtype=dtype, device=like.device)
-
-    def add(self, window: int, prediction: torch.Tensor) -> None:
-        """``prediction`` (L, C, h, w) of the frames ``plan.windows[window]``."""
-        weight = torch.as_tensor(self._plan.weights[window], dtype=self._sum.dtype, device=self._sum.device)
-        index = torch.as_tensor(self._plan.windows[window], device=self._sum.device)
-        self._sum[index] += weight.view(-1, 1, 1, 1) * prediction.to(self._sum.dtype)
-
-    def result(self) -> torch.Tensor:
-        return self._sum

@@ -1,6 +1,6 @@
 """Where latents change hands between windows: put together before a step, and parted after it.
 
-The same arithmetic as ``denoiser.denoise`` and ``fusion.Fuser``, for some frames at a time, so that the latents are the
+The same arithmetic as ``denoiser.denoise`` and ``fuser.Fuser``, for some frames at a time, so that the latents are the
 same to the bit. Arrays travel as NumPy's.
 """
 

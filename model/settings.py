@@ -7,15 +7,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from model.framing import parse_resolution
 from model.fusion import FUSIONS, MOVING_FUSIONS, FusionPlan, step_plans
 from model.style import Style
 from model.windows import chunks
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-"""Precisions of the networks, by name."""
+DTYPES = {"float32": 4, "float16": 2, "bfloat16": 2}
+"""Precisions of the networks, by torch's name: the bytes of a number."""
 
 STRATEGIES = (*FUSIONS, *MOVING_FUSIONS)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from model.embedded import weights_of
 from model.framing import LatentGrid, parse_resolution, picture_size
 from model.images import read_image
-from model.pose_features import CAPACITY_BYTES
 from model.settings import DTYPES, parse_guidance
 from model.weight_files import fetch_weights, read_config
 from pipeline.inputs import local_copy
@@ -35,6 +34,9 @@ class Cost:
 
 def cost(task: Task, request: Request) -> Cost:
     """Raises what reading the row's inputs raises."""
+    # Not above: it takes two seconds of a core, in jobs that are no dry runs too.
+    from model.pose_features import CAPACITY_BYTES
+
     settings = task.row.settings
     animation = settings.animation
     with local_copy(task.driving.uri) as path:
@@ -48,7 +50,7 @@ def cost(task: Task, request: Request) -> Cost:
     passes = 2 if max(parse_guidance(animation.guidance)) > 1 else 1
 
     weights, channels, grid = _network_size(request)
-    precision = DTYPES[request.model.dtype].itemsize
+    precision = DTYPES[request.model.dtype]
     _, rows, columns = grid.shape(height, width)
     cells = rows * columns
     window = max(len(members) for plan in plans for members in plan.windows)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import ray
 
-from cluster.coordinator import WorkerDemand
+from cluster.demand import WorkerDemand
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from model.checkpoint import Networks
 from model.posenet import PoseNet
-from model.settings import DTYPES
 from model.unet import PoseUNet
 
 _UNET: dict[str, Any] = {
@@ -49,4 +48,4 @@ def small_networks(dtype: str = "float32") -> Networks:
         torch.nn.init.normal_(pose_net.final_proj.weight, 0.0, 0.1)
         vae = AutoencoderKLTemporalDecoder(**_VAE)
         image_encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**_IMAGE_ENCODER))
-    return Networks(unet, pose_net, vae, image_encoder, 0.002, 700.0, "small").to("cpu", DTYPES[dtype])
+    return Networks(unet, pose_net, vae, image_encoder, 0.002, 700.0, "small").to("cpu", getattr(torch, dtype))

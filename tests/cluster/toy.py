@@ -15,10 +15,12 @@ import numpy as np
 import ray
 import torch
 
-from cluster.coordinator import WorkerDemand, create
+from cluster.coordinator import create
+from cluster.demand import WorkerDemand
 from cluster.snapshots import Snapshots
 from cluster.video_run import VideoJob
-from model.fusion import Fuser, step_plans
+from model.fuser import Fuser
+from model.fusion import step_plans
 from model.handover import assemble, hand_over, to_array, to_tensor
 from model.messages import Assembly, Chunk, Opening, Part
 from model.routes import Route

@@ -311,7 +311,7 @@ def test_killed_half_way_and_run_again_nothing_is_lost_or_made_twice(inputs, tmp
     ]  # fmt: skip
     # A Ray of its own, whatever cluster runs on this machine.
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local"}
-    job = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+    job = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
     deadline = time.monotonic() + 120
     while not (list(output.glob("records/*.json")) and list(output.glob("state/*/*/progress.safetensors"))):
         assert job.poll() is None, "the job ended before it could be killed"

@@ -78,11 +78,11 @@ def test_released_files_load_in_every_precision(files, dtype):
     raw = read_tensors(files.checkpoint)
     for prefix, network in (("unet", networks.unet), ("pose_net", networks.pose_net)):
         for name, tensor in network.state_dict().items():
-            assert torch.equal(tensor, raw[f"{prefix}.{name}"].to(DTYPES[dtype])), name
-    assert networks.dtype == DTYPES[dtype]
+            assert torch.equal(tensor, raw[f"{prefix}.{name}"].to(getattr(torch, dtype))), name
+    assert networks.dtype == getattr(torch, dtype)
     assert networks.device == torch.device("cpu")
     for network in (networks.unet, networks.pose_net, networks.vae, networks.image_encoder):
-        assert {parameter.dtype for parameter in network.parameters()} == {DTYPES[dtype]}
+        assert {parameter.dtype for parameter in network.parameters()} == {getattr(torch, dtype)}
         assert not any(parameter.requires_grad for parameter in network.parameters())
         assert not network.training
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from model.denoiser import Condition, denoise, guided, predict_window
-from model.fusion import Fuser, progressive, released
+from model.fuser import Fuser
+from model.fusion import progressive, released
 from model.sampler import euler_step, guide, karras_sigmas
 
 FRAMES = 11

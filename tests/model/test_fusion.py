@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from model.fuser import Fuser
 from model.fusion import (
     FUSIONS,
-    Fuser,
     FusionPlan,
     mean,
     none,

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.fusion import Fuser, FusionPlan, step_plans
+from model.fuser import Fuser
+from model.fusion import FusionPlan, step_plans
 from model.handover import assemble, hand_over, step_reference
 from model.messages import Assembly, Opening, Part
 from model.routes import routes

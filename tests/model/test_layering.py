@@ -40,14 +40,25 @@ def test_a_layer_knows_nothing_of_those_above_it(layer):
     assert not {file: names for file, names in wrong.items() if names}
 
 
-def test_what_makes_clips_and_moves_tensors_loads_no_networks():
-    # Ray starts a process for each of these, and to import the networks' libraries takes ten seconds of a core.
-    light = (
+# Ray starts processes for most of these. To import torch takes two seconds of a core, the networks' libraries ten.
+LIGHT = {
+    "torch": (
+        "jobs.animate_catalog",
+        "jobs.extract_poses",
         "cluster.coordinator",
-        "pipeline.animate_stage",
         "pipeline.extraction_stage",
+        "pipeline.pose_stage",
+    ),
+    "diffusers": (
+        "pipeline.animate_stage",
         "pipeline.training.figure_clips",
-    )
-    code = f"import sys, {', '.join((*light, 'pipeline.training.footage_clips'))}; sys.exit('diffusers' in sys.modules)"
+        "pipeline.training.footage_clips",
+    ),
+}
+
+
+@pytest.mark.parametrize("heavy", LIGHT)
+def test_what_moves_tensors_and_estimates_poses_loads_no_more_than_it_uses(heavy):
+    code = f"import sys, {', '.join(LIGHT[heavy])}; sys.exit({heavy!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -4,7 +4,8 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from model.fusion import Fuser, progressive
+from model.fuser import Fuser
+from model.fusion import progressive
 from model.sampler import euler_step, guidance_ramp, guide, initial_scale, input_scale, karras_sigmas, timestep
 from model.weight_files import read_config
 
