@@ -49,7 +49,9 @@ class UnknownVideo(RuntimeError):
 
 
 def create(load: Callable[[], Engine], demand: WorkerDemand) -> Any:
-    """A coordinator on this node, whose loss is the job's anyway. ``load`` is called in every worker."""
+    """A coordinator on this node, whose loss is the job's anyway. ``load`` is called in every worker, at once, while
+    the first video is being prepared.
+    """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     remote = ray.remote(Coordinator).options(
         num_cpus=0,
@@ -59,7 +61,9 @@ def create(load: Callable[[], Engine], demand: WorkerDemand) -> Any:
         runtime_env={"env_vars": RAY_SETTINGS},
     )
     # Passed on unread: only workers import what the networks need.
-    return remote.remote(cloudpickle.dumps(load), demand)
+    handle: Any = remote.remote(cloudpickle.dumps(load), demand)
+    handle.begin.remote()
+    return handle
 
 
 class Coordinator:
@@ -82,6 +86,10 @@ class Coordinator:
         self._room = asyncio.Condition()
         self._traffic = Traffic()
         self._begun = False
+
+    async def begin(self) -> None:
+        """Start the workers."""
+        self._begin()
 
     async def start(self, job: VideoJob, content: list[ray.ObjectRef], nbytes: int) -> None:
         """Begin a video, whose latents are ``nbytes``, when there is room for it; again from its last snapshot when it
@@ -130,7 +138,7 @@ class Coordinator:
         }
 
     def _begin(self) -> None:
-        # Not in the constructor, which runs before there is a loop.
+        # Not in the constructor, which runs before there is a loop. One that Ray restarts is asked for something else.
         if not self._begun:
             self._begun = True
             self._pool.start()

@@ -8,19 +8,16 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from cluster.client import animate
 from cluster.pool import WorkersUnusable
 from cluster.snapshots import Snapshots
 from cluster.video_run import KillsWorkers
 from model.artifacts import sha256
 from model.embedded import weights_of
 from model.images import read_image
-from model.scene import Scene, compose
 from model.weight_files import latent_grid
 from pipeline.encoding import VideoWriter
 from pipeline.inputs import InputError, identify, local_copy
@@ -31,6 +28,9 @@ from pipeline.quarantine import Quarantined
 from pipeline.records import STATE, record_name, settings_dict, video_name, write_record
 from pipeline.storage import Storage
 from pipeline.tasks import ModelChoice, Posed, Task, pack, unpack
+
+if TYPE_CHECKING:
+    from model.scene import Scene
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,9 @@ class AnimateRows:
         storage: Storage,
         board: str,
     ) -> None:
+        # Not above, where the driver would import it too, which has no use for it: it takes two seconds of a core.
+        import torch
+
         torch.set_num_threads(1)
         self._choice, self._weights = choice, weights
         self._grid = latent_grid(weights_of(choice.model, choice.checkpoint)[0])
@@ -77,6 +80,8 @@ class AnimateRows:
             self._reporter.finish(task.row.id, frames)
 
     def _make(self, posed: Posed) -> dict[str, Any]:
+        from model.scene import compose
+
         task, settings = posed.task, posed.task.row.settings
         start = time.monotonic()
         with (
@@ -110,6 +115,8 @@ class AnimateRows:
         return record
 
     def _frames(self, scene: Scene, task: Task, snapshots: Snapshots) -> Iterator[np.ndarray]:
+        from cluster.client import animate
+
         def progress(stage: str, done: int, total: int) -> None:
             self._reporter.report(task.row.id, stage, done, total)
 

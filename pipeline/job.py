@@ -176,7 +176,7 @@ def _dataset(
     request: Request, tasks: Sequence[Task], storage: Storage, board: str
 ) -> tuple[ray.data.Dataset, ray.actor.ActorHandle]:
     """The rows' outcomes, and the coordinator of the workers that make them."""
-    # Here and not above: they bring PyTorch, seconds that a run with nothing to make need not spend.
+    # Here and not above: a run with nothing to make need not wait for them.
     from pipeline.animate_stage import AnimateRows
     from pipeline.pose_stage import EstimatePoses
 

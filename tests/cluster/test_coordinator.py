@@ -1,6 +1,7 @@
 """Videos over several workers, nothing going wrong: the bits of one loop, whoever did what."""
 
 import functools
+import time
 
 import numpy as np
 import pytest
@@ -68,6 +69,17 @@ def test_videos_share_the_pool_and_a_long_one_does_not_starve_a_short_one(pools)
     np.testing.assert_array_equal(toy.fetch(handle, short), toy.in_one_loop(short))
     toy.follow(handle, long)
     np.testing.assert_array_equal(toy.fetch(handle, long), toy.in_one_loop(long))
+
+
+def test_workers_load_before_there_is_a_video(local_ray, tmp_path):
+    handle = toy.coordinator(1, functools.partial(toy.marked, toy.loader(), tmp_path, 0.0), cpus=0.01)
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.iterdir()):
+            assert time.monotonic() < deadline, "nobody has begun to load"
+            time.sleep(0.05)
+    finally:
+        ray.kill(handle)
 
 
 def test_what_a_worker_was_to_hold_and_has_let_go_comes_from_the_object_store(local_ray, tmp_path):

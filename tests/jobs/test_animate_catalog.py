@@ -303,11 +303,12 @@ def test_a_row_whose_worker_dies_is_tried_once_more_and_then_quarantined(inputs,
 
 def test_killed_half_way_and_run_again_nothing_is_lost_or_made_twice(inputs, tmp_path):
     # All rows ask for the same video under names of their own.
-    rows = [{"id": f"row-{i}", "reference": "one.png", "driving": "dance.mp4"} for i in range(4)]
+    rows = [{"id": f"row-{i}", "reference": "one.png", "driving": "dance.mp4"} for i in range(3)]
     catalog, output = write_catalog(inputs / "catalog.csv", rows), tmp_path / "out"
-    long = ("--steps", "12", "--snapshot-every", "2")
+    long = ("--steps", "8", "--snapshot-every", "2")
     command = [
         sys.executable, "jobs/animate_catalog.py", "--catalog", str(catalog), "--output", str(output), *SMALL, *long,
+        "--workers", "1",
     ]  # fmt: skip
     # A Ray of its own, whatever cluster runs on this machine.
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local"}
@@ -320,21 +321,21 @@ def test_killed_half_way_and_run_again_nothing_is_lost_or_made_twice(inputs, tmp
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
     finished = {path.stem: path.stat().st_mtime_ns for path in output.glob("records/*.json")}
-    assert 1 <= len(finished) < 4
+    assert 1 <= len(finished) < 3
     begun = sorted(path.parts[-3] for path in output.glob("state/*/*/progress.safetensors"))[-1]
     assert not (output / "manifest.parquet").exists()
 
     time.sleep(1)  # Ray's own processes notice that their driver is gone
     assert animate(catalog, output, *long) == OK
-    assert made(output) == [f"row-{i}" for i in range(4)]
+    assert made(output) == [f"row-{i}" for i in range(3)]
     assert {name: (output / "records" / f"{name}.json").stat().st_mtime_ns for name in finished} == finished
     names = sorted(contents(output))
     assert names == sorted(
-        [f"records/row-{i}.json" for i in range(4)]
-        + [f"videos/row-{i}.mp4" for i in range(4)]
+        [f"records/row-{i}.json" for i in range(3)]
+        + [f"videos/row-{i}.mp4" for i in range(3)]
         + [".lock", "manifest.parquet", "quarantine.parquet", *(n for n in names if n.startswith("poses/"))]
     )
-    for i in range(4):
+    for i in range(3):
         assert probe_video(output / "videos" / f"row-{i}.mp4").frames == 5
     # What went on from a snapshot is what was made before anything happened.
     undisturbed = (output / "videos" / f"{min(finished)}.mp4").read_bytes()

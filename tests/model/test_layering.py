@@ -48,9 +48,11 @@ LIGHT = {
         "cluster.coordinator",
         "pipeline.extraction_stage",
         "pipeline.pose_stage",
+        # The driver imports it to send it.
+        "pipeline.animate_stage",
     ),
     "diffusers": (
-        "pipeline.animate_stage",
+        "cluster.client",
         "pipeline.training.figure_clips",
         "pipeline.training.footage_clips",
     ),
