@@ -21,7 +21,7 @@ demo: $(VENV)/installed ## Animate the demo catalog on this machine; results in 
 	$(RUN) jobs/demo.py
 
 test: $(VENV)/installed ## Run the tests
-	$(RUN) -m pytest --numprocesses 2 --dist loadfile
+	$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed ## Check style and types
 	$(VENV)/bin/ruff check .
