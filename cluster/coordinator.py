@@ -88,14 +88,19 @@ class Coordinator:
         self._begun = False
 
     async def begin(self) -> None:
-        """Start the workers."""
-        self._begin()
+        """Start the workers, unless that is done."""
+        # Not in the constructor, which runs before there is a loop. One that Ray restarts is asked for something else.
+        if not self._begun:
+            self._begun = True
+            self._pool.start()
+            # What takes steps needs torch, which is imported while workers load theirs.
+            asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "model.handover")
 
     async def start(self, job: VideoJob, content: list[ray.ObjectRef], nbytes: int) -> None:
         """Begin a video, whose latents are ``nbytes``, when there is room for it; again from its last snapshot when it
         had been begun before. ``content`` is a list of one reference, so that it is passed on and not fetched.
         """
-        self._begin()
+        await self.begin()
         if job.name in self._videos:
             await self.finish(job.name)
         size = _COPIES * nbytes
@@ -125,7 +130,7 @@ class Coordinator:
 
     async def figures(self) -> dict[str, Any]:
         """Who is at work, and what has been done: calls, seconds that workers and this process computed, bytes."""
-        self._begin()
+        await self.begin()
         return {
             "pid": os.getpid(),
             "workers": self._pool.pids,
@@ -136,14 +141,6 @@ class Coordinator:
             "coordinator_bytes": self._traffic.coordinator,
             "between_bytes": self._traffic.between,
         }
-
-    def _begin(self) -> None:
-        # Not in the constructor, which runs before there is a loop. One that Ray restarts is asked for something else.
-        if not self._begun:
-            self._begun = True
-            self._pool.start()
-            # What takes steps needs torch, which is imported while workers load theirs.
-            asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "model.handover")
 
     def _video(self, name: str) -> _Video:
         if name not in self._videos:
