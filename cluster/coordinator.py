@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import logging
 import os
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -81,7 +82,8 @@ class Coordinator:
         }
         # What a worker holds can be fetched while it computes.
         remote = ray.remote(**{"concurrency_groups": {"keep": 1}})(SegmentWorker).options(**options)  # type: ignore[call-overload]
-        self._pool = Pool(lambda: remote.remote(load), demand.wanted)
+        run = secrets.token_hex(8)
+        self._pool = Pool(lambda: remote.remote(load, run), demand.wanted, run)
         self._videos: dict[str, _Video] = {}
         self._room = asyncio.Condition()
         self._traffic = Traffic()
@@ -124,7 +126,7 @@ class Coordinator:
         video = self._videos.pop(name, None)
         if video is not None:
             video.end()
-            self._pool.forget(name)
+            self._pool.forget(name, video.run.making)
         async with self._room:
             self._room.notify_all()
 

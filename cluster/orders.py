@@ -29,19 +29,21 @@ class StepOrder:
 @dataclass(frozen=True, eq=False)
 class WindowOrder:
     """What a window is in all steps, as long as windows stay where they are: its ``frames``, what is ``incoming`` from
-    the step before and ``outgoing``, and the ``weight`` of frame 0 in it. Incoming parts of the windows in ``local``
-    are held by the worker itself; the outgoing part number ``hold`` it is to hold, until it is asked to ``keep`` it or
-    to go on with it.
+    the step before and ``outgoing`` to which ``consumers``, and the ``weight`` of frame 0 in it. Incoming parts of the
+    windows in ``local`` are in the node's memory, under the video's name ``making``; the outgoing parts whose numbers
+    are in ``hold`` are to be left there.
     """
 
     video: str
+    making: str
     window: int
     frames: tuple[int, ...]
     incoming: tuple[Route, ...]
     outgoing: tuple[Route, ...]
+    consumers: tuple[int, ...]
     weight: float
     local: frozenset[int] = frozenset()
-    hold: int | None = None
+    hold: frozenset[int] = frozenset()
 
     def assembly(self, step: int) -> Assembly:
         """How its latents before a step come about."""
@@ -50,9 +52,12 @@ class WindowOrder:
 
 @dataclass(frozen=True, eq=False)
 class ChunkOrder:
-    """One chunk after the last step; ``shared`` are how many frames the chunks before and after have too."""
+    """One chunk after the last step of a video's ``making``; ``shared`` are how many frames the chunks before and after
+    have too.
+    """
 
     video: str
+    making: str
     chunk: int
     assembly: Assembly
     reference: np.ndarray
@@ -62,13 +67,14 @@ class ChunkOrder:
 @dataclass(frozen=True, eq=False)
 class WindowReport:
     """What the coordinator learns of a window: its share of frame 0's prediction, (4, h, w), the seconds it took, the
-    bytes it handed over, and whether the snapshot that was asked for is kept.
+    bytes it handed over, whether the snapshot that was asked for is kept, and whether the node's memory has ``room``.
     """
 
     share: np.ndarray
     seconds: float
     sent: tuple[int, ...]
     saved: bool
+    room: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,23 +90,25 @@ class Orders:
     ``out`` of it. They are the same as long as windows stay where they are, and packed but once.
     """
 
-    def __init__(self, video: str, plan: FusionPlan, into: Transition | None, out: Transition) -> None:
+    def __init__(self, video: str, making: str, plan: FusionPlan, into: Transition | None, out: Transition) -> None:
         self.into, self.out = into, out
         self.windows = tuple(
             WindowOrder(
                 video,
+                making,
                 window,
                 frames,
                 () if into is None else into.to[window],
                 tuple(route for _, route in out.out[window]),
+                tuple(consumer for consumer, _ in out.out[window]),
                 float(plan.weights[window][0]),
             )
             for window, frames in enumerate(plan.windows)
         )
-        self._packed: dict[tuple[int, frozenset[int], int | None], bytes] = {}
+        self._packed: dict[tuple[int, frozenset[int], frozenset[int]], bytes] = {}
 
-    def packed(self, window: int, local: frozenset[int], hold: int | None) -> bytes:
-        """As a worker gets it that holds the parts of the windows in ``local``, and is to ``hold`` one."""
+    def packed(self, window: int, local: frozenset[int], hold: frozenset[int]) -> bytes:
+        """As a worker gets it whose node has the parts of the windows in ``local``, and that is to ``hold`` some."""
         key = (window, local, hold)
         if key not in self._packed:
             self._packed[key] = packed(dataclasses.replace(self.windows[window], local=local, hold=hold))

@@ -1,99 +1,97 @@
-"""Latents on their way between two steps: with their maker, then in the object store, and made again if lost."""
+"""Latents on their way between two steps: in a node's memory or in the object store, and made again if lost."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.node_memory import PartKey, folder, read
 from cluster.orders import WindowOrder, packed
-from cluster.pool import InputGone, Pool, Worker
+from cluster.pool import Pool, Worker
+from model.messages import Part
 
 log = logging.getLogger(__name__)
 
 
 class PartsLost(RuntimeError):
-    """Latents that were in the object store of a node that is gone."""
+    """Latents that were on a node that is gone."""
 
 
 @dataclass(eq=False)
 class Sent:
-    """A part on its way: its bytes, and the number of the worker that made it. ``ref`` is where it is in the object
-    store, ``None`` as long as only its maker has it; ``kept`` tells whether it has got there; ``again`` makes it anew,
-    while there is what it was made from; ``holder`` is its maker as long as that is to hold it.
+    """A part on its way: its ``key`` and bytes, and the ``worker`` that made it, on ``node``. ``ref`` is where it is in
+    the object store, ``None`` as long as only its node has it; ``kept`` tells whether it has got there from the node;
+    ``again`` makes it anew, while there is what it was made from.
     """
 
+    key: PartKey
     nbytes: int
     worker: int
+    node: str
     ref: ray.ObjectRef | None
     kept: ray.ObjectRef | None = None
     again: Callable[[], Awaitable[tuple[ray.ObjectRef, int]]] | None = None
-    holder: Worker | None = None
 
-    def keep(self, pool: Pool, video: str, step: int, window: int) -> None:
-        """Have the maker, ``window`` of ``step``, put it into the object store, if it is still wanted there."""
-        maker = pool.worker(self.worker)
-        if self.ref is None and self.holder is not None and maker is not None:
-            keep = maker.method("keep", 2, concurrency_group="keep")
-            self.kept, self.ref = keep.remote(packed((video, step, window)))
+    def keep(self, pool: Pool) -> ray.ObjectRef:
+        """Have it put into the object store, for those on other nodes: by its maker, by any worker on the maker's node,
+        or by a process of its own there.
+        """
+        if self.ref is None:
+            worker = pool.worker(self.worker) or pool.somebody_on(self.node)
+            if worker is not None:
+                self.kept, self.ref = worker.ask("keep", 2, packed(self.key), concurrency_group="keep")
+            else:
+                there = NodeAffinitySchedulingStrategy(self.node, soft=False)
+                fetch: Any = ray.remote(_fetched).options(num_cpus=0, num_returns=2, scheduling_strategy=there)
+                self.kept, self.ref = fetch.remote(pool.run_name, self.node, self.key)
+        return self.ref
 
-    def consumed(self) -> None:
-        """Nobody waits for it any more. It stays as long as what was made of it could be lost."""
-        self.again = None
-        self.let_go()
 
-    def let_go(self) -> None:
-        """Its maker is not counted on any more to hold it."""
-        if self.holder is not None:
-            self.holder.held -= 1
-            self.holder = None
+def _fetched(run: str, node: str, key: PartKey) -> tuple[None, Part]:
+    return None, read(folder(run, node), key)
 
 
 def inputs(
-    order: WindowOrder, before: int, sent: Sequence[Sent], worker: Worker, pool: Pool
+    order: WindowOrder, sent: Sequence[Sent], worker: Worker, pool: Pool
 ) -> tuple[frozenset[int], list[ray.ObjectRef]]:
-    """Of what comes to a window from step ``before``: which windows' the worker holds itself, and where the others are.
-
-    Raises ``InputGone``.
-    """
+    """Of what comes to a window: which windows' is in the memory of the worker's node, and where the others are."""
     local, refs = set(), []
     for route, part in zip(order.incoming, sent, strict=True):
-        if part.holder is worker:
+        if part.ref is None and part.node == worker.node:
             local.add(route.source)
-            continue
-        part.keep(pool, order.video, before, route.source)
-        if part.ref is None:
-            raise InputGone(f"what window {route.source} left")
-        refs.append(part.ref)
+        else:
+            refs.append(part.keep(pool))
     return frozenset(local), refs
 
 
 async def secure(video: str, parts: Sequence[Sent], pool: Pool, doubtful: bool) -> None:
-    """Make again what was lost with the worker that held it; if ``doubtful``, also see whether the others are there.
+    """Make again what was lost with the node that had it; if ``doubtful``, see whether the others can be had.
 
     Raises ``PartsLost`` when that cannot be.
     """
     for part in parts:
-        alive = pool.worker(part.worker) is not None
-        if part.ref is None and alive and part.holder is not None and not doubtful:
+        if part.ref is not None and part.kept is None:
+            # Given to the object store by its maker. Ray says when it is lost.
             continue
-        if part.ref is not None:
-            if part.kept is None or (alive and not doubtful):
-                continue
-            try:
+        lost = part.node in pool.lost_nodes
+        if not lost and not doubtful:
+            continue
+        try:
+            if not lost:
+                part.keep(pool)
+            if part.kept is not None:
                 await part.kept
-            except RayError:
-                pass
-            else:
-                # From there, then: a maker that has much of other videos to hold lets go of what is old.
-                part.let_go()
                 continue
+        except RayError:
+            pass
         if part.again is None:
-            raise PartsLost("a worker ended before they were in the object store")
+            raise PartsLost(f"what window {part.key.source} left after step {part.key.step} went with its node")
         log.warning("%s: latents were lost with worker %d: making them again", video, part.worker)
         part.ref, part.worker = await part.again()
-        part.let_go()
         part.kept = part.again = None

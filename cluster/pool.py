@@ -48,7 +48,9 @@ class WorkersUnusable(RuntimeError):
 
 @dataclass(eq=False)
 class Worker:
-    """One actor. ``calls`` are those it has been given, the first of them being done."""
+    """One actor. ``calls`` are those it has been given, the first of them being done; ``room`` says whether the memory
+    of its node has any.
+    """
 
     number: int
     handle: Any
@@ -58,15 +60,17 @@ class Worker:
     calls: deque[Call] = field(default_factory=deque)
     opened: set[str] = field(default_factory=set)
     warned: bool = False
-    held: int = 0
+    room: bool = True
     ended_by: Call | None = None
     methods: dict[tuple[str, int], Any] = field(default_factory=dict)
 
-    def method(self, name: str, answers: int, **options: Any) -> Any:
-        """A method of the actor that gives so many answers; kept, since making one costs as much as calling it."""
+    def ask(self, name: str, answers: int, *arguments: Any, **options: Any) -> list[ray.ObjectRef]:
+        """Call a method of the actor that gives so many answers."""
+        # Kept, since making one costs as much as calling it.
         if (name, answers) not in self.methods:
             self.methods[name, answers] = getattr(self.handle, name).options(num_returns=answers, **options)
-        return self.methods[name, answers]
+        found = self.methods[name, answers].remote(*arguments)
+        return [found] if answers == 1 else found
 
 
 @dataclass(eq=False)
@@ -93,10 +97,13 @@ class Answer:
 
 
 class Pool:
-    """Workers made by ``make``, as many as ``wanted()`` says now and later."""
+    """Workers made by ``make``, as many as ``wanted()`` says now and later. ``run_name`` is what they know the run by,
+    ``lost_nodes`` are those that workers were lost with.
+    """
 
-    def __init__(self, make: Callable[[], Any], wanted: Callable[[], int]) -> None:
-        self._make, self._wanted = make, wanted
+    def __init__(self, make: Callable[[], Any], wanted: Callable[[], int], run_name: str) -> None:
+        self._make, self._wanted, self.run_name = make, wanted, run_name
+        self.lost_nodes: set[str] = set()
         self._ready: dict[int, Worker] = {}
         self._starting: set[asyncio.Task[None]] = set()
         self._waiting: OrderedDict[str, list[Call]] = OrderedDict()
@@ -158,12 +165,16 @@ class Pool:
         """A worker, if it is still at hand."""
         return self._ready.get(number)
 
-    def forget(self, video: str) -> None:
-        """A video is finished: its workers need not keep what they have of it."""
+    def somebody_on(self, node: str) -> Worker | None:
+        """Any worker there that is at hand."""
+        return next((worker for worker in self._ready.values() if worker.node == node), None)
+
+    def forget(self, video: str, making: str) -> None:
+        """This ``making`` of a video is over: its workers need not keep what they have of it."""
         for worker in self._ready.values():
             if video in worker.opened:
                 worker.opened.discard(video)
-                worker.handle.close.remote(video)
+                worker.handle.close.remote(video, making)
         for key in [key for key in self._durations if key[0] == video]:
             del self._durations[key]
 
@@ -277,6 +288,8 @@ class Pool:
         # What waited behind it has done nothing, nor has anything when the whole node is gone.
         doing = worker.calls[0] if worker.calls else None
         worker.ended_by = None if node_lost else doing
+        if node_lost:
+            self.lost_nodes.add(worker.node)
         if isinstance(error, ActorUnavailableError):
             # It may come back, and would then do work that others have done meanwhile.
             ray.kill(worker.handle)

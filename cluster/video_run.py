@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import ray
-from ray.exceptions import ObjectLostError, RayTaskError
+from ray.exceptions import (
+    LocalRayletDiedError,
+    NodeDiedError,
+    ObjectLostError,
+    RayTaskError,
+    TaskUnschedulableError,
+    WorkerCrashedError,
+)
 
+from cluster.node_memory import NotHeld, PartKey
 from cluster.orders import ChunkOrder, Orders, StepOrder, Transition, WindowOrder, WindowReport, packed, unpacked
 from cluster.parts import PartsLost, Sent, inputs, secure
 from cluster.pool import Answer, InputGone, Pool, Worker, WorkerGone, blocks
 from cluster.snapshots import Progress, Snapshots, SnapshotUnreadable
-from cluster.worker import HELD, NotHeld
 from model.fusion import FusionPlan
 from model.messages import Assembly, Opening
 from model.routes import Route, routes
 
 log = logging.getLogger(__name__)
 
+# What becomes of a call whose input was to be fetched from a node where nobody could.
+_NOT_FETCHED = LocalRayletDiedError, NodeDiedError, TaskUnschedulableError, WorkerCrashedError
+
 DEATHS = 3
 """How many workers a window or chunk may kill before its video is given up."""
-
-# When a part that its maker holds is put into the object store: after this share of the time that a window takes.
-_KEEP_SHARE = 0.25
-_KEEP_SECONDS = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,17 +84,18 @@ class _Asked:
 
 
 class VideoRun:
-    """Latents are in the object store, between the worker that made them and the one that goes on with them."""
+    """Latents are on the node of the worker that made them, or in the object store, until another goes on with them."""
 
     def __init__(self, job: VideoJob, content: ray.ObjectRef, pool: Pool, traffic: Traffic) -> None:
         self._job, self._content, self._pool, self._traffic = job, content, pool, traffic
+        self.making = secrets.token_hex(8)
+        """Not the video's name: it may be begun again while what is left of this is still being cleared away."""
         self._parts: dict[tuple[int, int], Sent] = {}
         self._made: dict[tuple[int, int], Sent] = {}
         self._workers: dict[tuple[str, int], int] = {}
         self._transitions: dict[tuple[int, int], Transition] = {}
         self._orders: Orders | None = None
         self._reference: np.ndarray | None = None
-        self._unkept: list[tuple[Sent, int, int]] = []
         self._saving: asyncio.Task[None] | None = None
         self.windows = len(job.plans[0].windows)
         """How many are at work at once; none after the last step."""
@@ -119,9 +128,7 @@ class VideoRun:
         on_step(step)
 
     def release(self) -> None:
-        """Let go of all latents, and of what workers hold of them."""
-        for part in (*self._parts.values(), *self._made.values()):
-            part.consumed()
+        """Let go of all latents."""
         self._parts, self._made = {}, {}
 
     async def decode(self, chunk: int) -> ray.ObjectRef:
@@ -133,13 +140,13 @@ class VideoRun:
         coming = self._transition(job.steps - 1).to[chunk]
         assert self._reference is not None
         assembly = Assembly(job.steps, tuple(range(start, stop)), coming)
-        order = packed(ChunkOrder(job.name, chunk, assembly, self._reference, (before, after)))
+        order = packed(ChunkOrder(job.name, self.making, chunk, assembly, self._reference, (before, after)))
         sent = [self._parts[route.source, chunk] for route in coming]
         main = max(zip(coming, sent, strict=True), key=lambda pair: pair[0].frames)[1].worker
 
         def submit(worker: Worker) -> list[ray.ObjectRef]:
             self._opened(worker)
-            return list(worker.method("decode", 2).remote(order, *(part.ref for part in sent)))
+            return worker.ask("decode", 2, order, *(part.ref for part in sent))
 
         answer = await self._call("decode", chunk, submit, main)
         self._traffic.between += sum(part.nbytes for part in sent if part.worker != answer.worker.number)
@@ -157,7 +164,7 @@ class VideoRun:
         self._made = {}
         into, out = None if resume or step == 0 else self._transition(step - 1), self._transition(step)
         if self._orders is None or (self._orders.into, self._orders.out) != (into, out):
-            self._orders = Orders(job.name, job.plans[step], into, out)
+            self._orders = Orders(job.name, self.making, job.plans[step], into, out)
         now = packed(StepOrder(step, reference, save, resume))
         first = blocks(len(windows), self._pool.numbers)
         answers = await asyncio.gather(
@@ -187,66 +194,61 @@ class VideoRun:
         if coming:
             # Windows that move are best placed with whoever had most of their frames.
             main = max(zip(coming, sent, strict=True), key=lambda pair: pair[0].frames)[1].worker
+        held: frozenset[int] = frozenset()
         if split:
-            answer, hold = await self._halves(asked, sent, main), None
+            answer = await self._halves(asked, sent, main)
         else:
-            answer, hold = await self._whole(asked, sent, main, hold=step + 1 < self._job.steps)
+            answer, held = await self._whole(asked, sent, main, hold=step + 1 < self._job.steps)
         report: WindowReport = unpacked(answer.first)
+        answer.worker.room = report.room
         self._traffic.between += sum(part.nbytes for part in sent if part.worker != answer.worker.number)
+        made_again: asyncio.Task[tuple[Answer, frozenset[int]]] | None = None
 
-        async def again() -> tuple[ray.ObjectRef, int]:
-            made_again, _ = await self._whole(asked, sent, None, hold=False)
-            assert hold is not None
-            return made_again.rest[hold], made_again.worker.number
+        async def again(number: int) -> tuple[ray.ObjectRef, int]:
+            nonlocal made_again
+            if made_again is None:
+                made_again = asyncio.create_task(self._whole(asked, sent, None, hold=False))
+            anew, _ = await made_again
+            return anew.rest[number], anew.worker.number
 
-        refs: list[ray.ObjectRef | None] = list(answer.rest)
-        if hold is not None:
-            refs.insert(hold, None)
-        for (consumer, _), ref, nbytes in zip(going, refs, report.sent, strict=True):
-            part = Sent(nbytes, answer.worker.number, ref)
-            if ref is None:
-                part.again, part.holder = again, answer.worker
-                answer.worker.held += 1
-                self._keep_soon(part, step, window, report.seconds)
+        refs = iter(answer.rest)
+        for number, ((consumer, _), nbytes) in enumerate(zip(going, report.sent, strict=True)):
+            key = PartKey(self.making, step, window, consumer)
+            part = Sent(key, nbytes, answer.worker.number, answer.worker.node, None)
+            if number in held:
+                part.again = functools.partial(again, number)
+            else:
+                part.ref = next(refs)
             self._made[window, consumer] = part
         # Nobody else needs what came to this window. What it left can be made again as long as that is kept.
         for route, part in zip(coming, sent, strict=True):
-            part.consumed()
+            part.again = None
             del self._parts[route.source, window]
         return report
 
-    def _keep_soon(self, part: Sent, step: int, window: int, seconds: float) -> None:
-        """Have a part kept when the next window, which takes so long, is being computed: neither worker nor coordinator
-        is waited for then. Others that come meanwhile are kept along with it, which costs less than one by one.
-        """
-        if not self._unkept:
-            asyncio.get_running_loop().call_later(min(_KEEP_SHARE * seconds, _KEEP_SECONDS), self._keep_all)
-        self._unkept.append((part, step, window))
-
-    def _keep_all(self) -> None:
-        unkept, self._unkept = self._unkept, []
-        for part, step, window in unkept:
-            part.keep(self._pool, self._job.name, step, window)
-
     async def _whole(
         self, asked: _Asked, sent: Sequence[Sent], prefer: int | None, hold: bool
-    ) -> tuple[Answer, int | None]:
-        """Both passes by one worker, which may hold the largest part of what it leaves: that is the one for itself."""
-        held: int | None = None
-        outgoing = asked.order.outgoing
-        # Not the only one, since a single answer would be no list.
-        hold = hold and len(outgoing) > 1
-        largest = max(range(len(outgoing)), key=lambda index: outgoing[index].frames)
+    ) -> tuple[Answer, frozenset[int]]:
+        """Both passes by one worker; and the parts that it was to ``hold`` on its node, for those who are there too."""
+        held: frozenset[int] = frozenset()
+        consumers = asked.order.consumers
 
         def submit(worker: Worker) -> list[ray.ObjectRef]:
             nonlocal held
-            held = largest if hold and worker.held < HELD else None
+            holds = hold and worker.room
+            held = frozenset(
+                number for number, consumer in enumerate(consumers) if holds and self._near(consumer, worker)
+            )
             order, refs = self._sent(asked, sent, worker, held)
-            call = worker.method("step", 1 + len(outgoing) - (held is not None))
-            return call.remote(order, asked.now, *refs)
+            return worker.ask("step", 1 + len(consumers) - len(held), order, asked.now, *refs)
 
         answer = await self._call("step", asked.window, submit, prefer, sent)
         return answer, held
+
+    def _near(self, consumer: int, worker: Worker) -> bool:
+        """Whether a window will likely be gone on with on a worker's node: where it was, if it has been anywhere."""
+        before = self._pool.worker(self._workers.get(("step", consumer), 0))
+        return before is None or before.node == worker.node
 
     async def _halves(self, asked: _Asked, sent: Sequence[Sent], prefer: int | None) -> Answer:
         """The two passes by two workers, put together by the second."""
@@ -255,7 +257,7 @@ class VideoRun:
         def half(conditional: bool) -> Callable[[Worker], list[ray.ObjectRef]]:
             def submit(worker: Worker) -> list[ray.ObjectRef]:
                 order, refs = self._sent(asked, sent, worker)
-                return worker.method("half", 2).remote(order, asked.now, conditional, *refs)
+                return worker.ask("half", 2, order, asked.now, conditional, *refs)
 
             return submit
 
@@ -272,17 +274,17 @@ class VideoRun:
 
         def finish(worker: Worker) -> list[ray.ObjectRef]:
             order, refs = self._sent(asked, sent, worker)
-            call = worker.method("finish", 1 + len(asked.order.outgoing))
-            return call.remote(order, asked.now, unconditional, conditional, *refs)
+            answers = 1 + len(asked.order.outgoing)
+            return worker.ask("finish", answers, order, asked.now, unconditional, conditional, *refs)
 
         return await self._call("finish", window, finish, self._workers["step", window], sent)
 
     def _sent(
-        self, asked: _Asked, sent: Sequence[Sent], worker: Worker, hold: int | None = None
+        self, asked: _Asked, sent: Sequence[Sent], worker: Worker, hold: frozenset[int] = frozenset()
     ) -> tuple[bytes, list[ray.ObjectRef]]:
-        """A window's order as this worker gets it, and the parts that go with it. Raises ``InputGone``."""
+        """A window's order as this worker gets it, and the parts that go with it."""
         self._opened(worker)
-        local, refs = inputs(asked.order, asked.step - 1, sent, worker, self._pool)
+        local, refs = inputs(asked.order, sent, worker, self._pool)
         return asked.orders.packed(asked.window, local, hold), refs
 
     async def _call(
@@ -306,7 +308,7 @@ class VideoRun:
                         f"{kind} {number} ended its worker's process {deaths} times: out of memory, or a crash in it"
                     ) from gone
                 prefer = None
-            except InputGone:
+            except (InputGone, *_NOT_FETCHED):
                 doubtful = True
             except ObjectLostError as error:
                 raise PartsLost(str(error).splitlines()[0]) from error

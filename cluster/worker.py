@@ -1,7 +1,7 @@
 """The actor that denoises windows and decodes chunks, one call at a time, of any video that is open.
 
-It keeps what is the same through all steps (networks, encoded reference, pose features) and no state: latents come with
-the call and go with the answer, into Ray's object store, so that another worker can go on from there.
+It keeps what is the same through all steps (networks, encoded reference, pose features) and no state: latents are left
+in the memory of the node, or go with the answer into Ray's object store, so that another worker can go on from there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import ray
 from ray import cloudpickle
 
+from cluster.node_memory import NodeMemory, PartKey
 from cluster.orders import StepOrder, WindowOrder, WindowReport, packed, unpacked
 from cluster.snapshots import Snapshots
 from model.messages import Assembly, Chunk, Opening, Part
@@ -26,8 +27,12 @@ from model.routes import Route
 
 log = logging.getLogger(__name__)
 
-HELD = 4
-"""Parts that a worker holds at most for the next step, besides the object store."""
+_RECENT = 4
+"""Parts that a worker keeps itself at most, besides the node's memory."""
+
+# Workers often end their windows at once, and what comes next must not wait.
+_PAUSE_SHARE = 0.25
+_PAUSE_SECONDS = 1.0
 
 
 class Engine(Protocol):
@@ -70,32 +75,32 @@ class Content(Protocol):
     def fetched(self) -> Any: ...
 
 
-class NotHeld(RuntimeError):
-    """A part that the worker was to hold and does not have any more."""
-
-
 # The same order comes again and again as long as windows stay where they are.
 _order = functools.lru_cache(maxsize=256)(unpacked)
 
 
 class SegmentWorker:
-    """Ray calls one method at a time. ``load`` is a pickled function without arguments that makes the engine.
-
-    Orders come and reports go ``packed``.
+    """Ray calls one method at a time. ``load`` is a pickled function without arguments that makes the engine; ``run``
+    is what all workers that work together have in common. Orders come and reports go ``packed``.
     """
 
-    def __init__(self, load: bytes) -> None:
-        self._load = load
+    def __init__(self, load: bytes, run: str) -> None:
+        self._load, self._run = load, run
         self._engine: Engine | None = None
+        self._memory: NodeMemory | None = None
         self._snapshots: dict[str, Snapshots | None] = {}
         self._refused: dict[str, Exception] = {}
         self._writer = ThreadPoolExecutor(1)
-        self._held: OrderedDict[tuple[str, int, int], Part] = OrderedDict()
+        self._recent: OrderedDict[PartKey, tuple[Part, Future[None]]] = OrderedDict()
+        self._keeper = ThreadPoolExecutor(1)
+        self._room = True
 
     def load(self) -> tuple[str, int]:
         """Load the networks; which node and process this is. Raises what loading raises."""
+        node = ray.get_runtime_context().get_node_id()
+        self._memory = NodeMemory(self._run, node)
         self._engine = cloudpickle.loads(self._load)()
-        return ray.get_runtime_context().get_node_id(), os.getpid()
+        return node, os.getpid()
 
     def open(self, video: str, content: Content) -> Opening:
         """Get ready for a video. What goes wrong is raised, and again by every call that is about it."""
@@ -107,15 +112,16 @@ class SegmentWorker:
         self._snapshots[video] = content.snapshots
         return opening
 
-    def close(self, video: str) -> None:
-        """Forget a video."""
+    def close(self, video: str, making: str) -> None:
+        """Forget a video, and this ``making`` of it."""
         self._snapshots.pop(video, None)
         self._refused.pop(video, None)
-        for key in [key for key in self._held if key[0] == video]:
-            del self._held[key]
         self._ready.close(video)
+        for key in [key for key in self._recent if key.making == making]:
+            self._recent.pop(key)[1].result()
+        self._held.drop(making)
 
-    def step(self, ordered: bytes, now: bytes, *parts: Part) -> tuple[bytes | Part, ...]:
+    def step(self, ordered: bytes, now: bytes, *parts: Part) -> bytes | tuple[bytes | Part, ...]:
         """Both passes over a window; a report, and a part for every outgoing route but the one that is held."""
         start, order, step = time.monotonic(), _order(ordered), unpacked(now)
         latents, saving = self._latents(order, step, parts)
@@ -132,25 +138,26 @@ class SegmentWorker:
 
     def finish(
         self, ordered: bytes, now: bytes, unconditional: np.ndarray, conditional: np.ndarray, *parts: Part
-    ) -> tuple[bytes | Part, ...]:
+    ) -> bytes | tuple[bytes | Part, ...]:
         """What ``step`` answers, out of two passes made apart."""
         start, order, step = time.monotonic(), _order(ordered), unpacked(now)
         latents, saving = self._latents(order, step, parts)
         prediction = self._ready.guide(order.video, order.assembly(step.number), unconditional, conditional)
         return self._answer(order, step, latents, prediction, saving, start)
 
-    def keep(self, place: bytes) -> tuple[None, Part]:
-        """Hand over the part that is held of a video, step and window, while the next window is being computed: it goes
-        to the object store.
+    def keep(self, key: bytes) -> tuple[None, Part]:
+        """Hand a part that is in the node's memory over to the object store, while a window is being computed.
 
         Raises ``NotHeld``.
         """
-        return None, self._part(*unpacked(place))
+        return None, self._part(unpacked(key))
 
     def decode(self, ordered: bytes, *parts: Part) -> tuple[None, Chunk]:
         """Nothing that the coordinator would have to look at, and the frames of a chunk."""
         order = unpacked(ordered)
         self._check(order.video)
+        # What the last step has left is in the object store.
+        self._held.drop(order.making)
         latents = self._ready.assemble(order.video, order.assembly, parts, order.reference)
         return None, self._guarded(lambda: self._ready.decode(order.video, latents, order.shared))
 
@@ -158,6 +165,11 @@ class SegmentWorker:
     def _ready(self) -> Engine:
         assert self._engine is not None  # the pool calls nothing before `load` has answered
         return self._engine
+
+    @property
+    def _held(self) -> NodeMemory:
+        assert self._memory is not None  # from `load` as well
+        return self._memory
 
     def _check(self, video: str) -> None:
         if video in self._refused:
@@ -182,16 +194,14 @@ class SegmentWorker:
         sent, found = iter(parts), []
         for route in order.incoming:
             if route.source in order.local:
-                found.append(self._part(order.video, before, route.source))
+                found.append(self._part(PartKey(order.making, before, route.source, order.window)))
             else:
                 found.append(next(sent))
         return found
 
-    def _part(self, video: str, step: int, window: int) -> Part:
-        try:
-            return self._held[video, step, window]
-        except KeyError:
-            raise NotHeld(f"{video}: what window {window} left after step {step}") from None
+    def _part(self, key: PartKey) -> Part:
+        recent = self._recent.get(key)
+        return recent[0] if recent is not None else self._held.get(key)
 
     def _answer(
         self,
@@ -201,7 +211,7 @@ class SegmentWorker:
         prediction: Any,
         saving: Future[None] | None,
         start: float,
-    ) -> tuple[bytes | Part, ...]:
+    ) -> bytes | tuple[bytes | Part, ...]:
         share, parts = self._ready.hand_over(
             order.video, order.assembly(step.number), latents, prediction, order.weight, order.outgoing
         )
@@ -211,13 +221,40 @@ class SegmentWorker:
             saved = error is None
             if error is not None:
                 log.warning("%s: no snapshot of step %d (%s); going on", order.video, step.number, error)
-        report = WindowReport(share, time.monotonic() - start, tuple(part.nbytes for part in parts), saved)
-        if order.hold is not None:
-            self._held[order.video, step.number, order.window] = parts.pop(order.hold)
-            # Long enough for those that are still wanted: the coordinator asks a worker to hold HELD at most.
-            while len(self._held) > 3 * HELD:
-                self._held.popitem(last=False)
-        return packed(report), *parts
+        sent = tuple(part.nbytes for part in parts)
+        seconds = time.monotonic() - start
+        self._hold(order, step.number, parts, seconds)
+        report = packed(WindowReport(share, seconds, sent, saved, self._room))
+        going = [part for number, part in enumerate(parts) if number not in order.hold]
+        return (report, *going) if going else report
+
+    def _hold(self, order: WindowOrder, step: int, parts: Sequence[Part], seconds: float) -> None:
+        """Leave parts in the node's memory: at once what others wait for; the largest, which most often is this
+        worker's again, when the next window, which takes so many seconds, is being computed everywhere.
+        """
+        self._held.drop(order.making, step)
+        largest = max(range(len(parts)), key=lambda number: parts[number].nbytes)
+        for number in order.hold:
+            part, key = parts[number], PartKey(order.making, step, order.window, order.consumers[number])
+            if number == largest:
+                pause = min(_PAUSE_SHARE * seconds, _PAUSE_SECONDS)
+                self._recent[key] = part, self._keeper.submit(self._put_later, key, part, time.monotonic() + pause)
+            else:
+                self._put(key, part)
+        while len(self._recent) > _RECENT:
+            _, (_, written) = self._recent.popitem(last=False)
+            written.result()
+
+    def _put_later(self, key: PartKey, part: Part, moment: float) -> None:
+        time.sleep(max(0.0, moment - time.monotonic()))
+        self._put(key, part)
+
+    def _put(self, key: PartKey, part: Part) -> None:
+        try:
+            self._held.put(key, part)
+        except OSError as error:
+            self._room = False
+            log.warning("no room in the node's memory (%s): latents go by way of the object store from now on", error)
 
     @staticmethod
     def _guarded(compute: Callable[[], Any]) -> Any:
