@@ -98,8 +98,8 @@ class SegmentWorker:
     def load(self) -> tuple[str, int]:
         """Load the networks; which node and process this is. Raises what loading raises."""
         node = ray.get_runtime_context().get_node_id()
-        self._memory = NodeMemory(self._run, node)
         self._engine = cloudpickle.loads(self._load)()
+        self._memory = NodeMemory(self._run, node)
         return node, os.getpid()
 
     def open(self, video: str, content: Content) -> Opening:

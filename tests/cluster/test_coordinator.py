@@ -82,13 +82,13 @@ def test_workers_load_before_there_is_a_video(local_ray, tmp_path):
         ray.kill(handle)
 
 
-def test_what_a_worker_was_to_hold_and_has_let_go_comes_from_the_object_store(local_ray, tmp_path):
+def test_a_worker_may_be_given_more_than_it_keeps_itself(local_ray, tmp_path):
     lagging, others = toy.job(19, "lagging"), [toy.job(19, f"other-{number}") for number in range(4)]
     handle = toy.coordinator(3, toy.loader(lagging=("lagging", 18, tmp_path / "go")), cpus=0.01)
     try:
         toy.wait_for_workers(handle, 3)
         toy.start(handle, lagging)
-        # One worker is long at its window. The one that holds what the other left is given more to hold than it can.
+        # One worker is long at its window. The one that has made the other is given many of other videos meanwhile.
         for wanted in others:
             toy.start(handle, wanted)
             toy.follow(handle, wanted)
@@ -96,6 +96,38 @@ def test_what_a_worker_was_to_hold_and_has_let_go_comes_from_the_object_store(lo
         toy.follow(handle, lagging)
         for wanted in (lagging, *others):
             np.testing.assert_array_equal(toy.fetch(handle, wanted), toy.in_one_loop(wanted))
+    finally:
+        ray.kill(handle)
+
+
+def test_nothing_of_a_video_stays_on_the_node(local_ray, tmp_path):
+    handle = toy.coordinator(2, functools.partial(toy.remembering, toy.loader(seconds=0.05), tmp_path), cpus=0.01)
+    try:
+        toy.wait_for_workers(handle, 2)
+        done, given_up = toy.job(40, "done"), toy.job(40, "given up")
+        for wanted in (done, given_up):
+            toy.start(handle, wanted)
+        ray.get(handle.steps_done.remote("given up", 2))
+        assert list(tmp_path.rglob("*.part"))
+        ray.get(handle.finish.remote("given up"))
+        toy.follow(handle, done)
+        toy.fetch(handle, done)
+        deadline = time.monotonic() + 20
+        while left := list(tmp_path.rglob("*.part")):
+            assert time.monotonic() < deadline, left
+            time.sleep(0.1)
+    finally:
+        ray.kill(handle)
+
+
+def test_where_the_node_has_no_room_latents_go_by_way_of_the_object_store(local_ray):
+    handle = toy.coordinator(2, functools.partial(toy.without_room, toy.loader(seconds=0.02)), cpus=0.01)
+    try:
+        toy.wait_for_workers(handle, 2)
+        wanted = toy.job(60)
+        toy.start(handle, wanted)
+        toy.follow(handle, wanted)
+        np.testing.assert_array_equal(toy.fetch(handle, wanted), toy.in_one_loop(wanted))
     finally:
         ray.kill(handle)
 

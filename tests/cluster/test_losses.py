@@ -79,6 +79,44 @@ def test_a_worker_killed_in_a_step_costs_nothing_but_time(cluster, said, fusion)
     ray.kill(handle)
 
 
+def test_what_a_killed_worker_had_not_left_on_its_node_yet_is_made_again(cluster, said):
+    # Two windows for two workers. A quarter of a window passes before the largest part is left: more than until the
+    # worker is killed.
+    handle = toy.coordinator(2, toy.loader(seconds=1.0))
+    toy.wait_for_workers(handle, 2)
+    wanted = toy.job(19)
+    toy.start(handle, wanted)
+    toy.follow(handle, wanted, killed_at({2: 1}, handle))
+    np.testing.assert_array_equal(toy.fetch(handle, wanted), toy.in_one_loop(wanted))
+    assert ray.get(handle.figures.remote())["window_steps"] == sum(len(plan.windows) for plan in wanted.plans)
+    said("latents were lost with worker", "making them again")
+    ray.kill(handle)
+
+
+def test_what_the_only_worker_of_a_node_has_left_there_is_fetched(cluster, said):
+    other = cluster.add_node(num_cpus=2)
+    # More than half a node each, so that both nodes have one.
+    handle = toy.coordinator(2, toy.loader(seconds=0.3), cpus=1.5)
+    toy.wait_for_workers(handle, 2)
+    wanted = toy.job(40)
+    toy.start(handle, wanted)
+
+    def on_step(done: int) -> None:
+        if done == 3 and len(toy.pids(handle)) == 2:
+            # What was left is there by now, and another worker takes longer to start than the one on the other node
+            # takes to want it.
+            time.sleep(0.2)
+            os.kill(max(toy.pids(handle).values()), signal.SIGKILL)
+
+    toy.follow(handle, wanted, on_step)
+    np.testing.assert_array_equal(toy.fetch(handle, wanted), toy.in_one_loop(wanted))
+    # No step was begun again.
+    assert ray.get(handle.figures.remote())["window_steps"] == sum(len(plan.windows) for plan in wanted.plans)
+    said("was lost")
+    ray.kill(handle)
+    cluster.remove_node(other)
+
+
 def test_a_worker_killed_while_it_decodes(cluster, said):
     handle = toy.coordinator(2, toy.loader(seconds=0.1))
     toy.wait_for_workers(handle, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -15,6 +16,7 @@ import numpy as np
 import ray
 import torch
 
+from cluster import node_memory
 from cluster.coordinator import create
 from cluster.demand import WorkerDemand
 from cluster.snapshots import Snapshots
@@ -119,6 +121,22 @@ def marked(load: Callable[[], ToyEngine], folder: Path, seconds: float) -> ToyEn
     """An engine whose loading takes a while, and can be seen from outside by the process's number in a folder."""
     (folder / str(os.getpid())).touch()
     time.sleep(seconds)
+    return load()
+
+
+def remembering(load: Callable[[], ToyEngine], folder: Path) -> ToyEngine:
+    """An engine in whose worker the node's memory is a folder."""
+    node_memory._MEMORY = folder
+    return load()
+
+
+def without_room(load: Callable[[], ToyEngine]) -> ToyEngine:
+    """An engine in whose worker the node's memory takes nothing."""
+
+    def put(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    node_memory.NodeMemory.put = put  # type: ignore[method-assign]
     return load()
 
 
