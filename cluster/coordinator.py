@@ -27,7 +27,8 @@ from cluster.worker import Engine, SegmentWorker
 
 log = logging.getLogger(__name__)
 
-# Parts of two steps while one becomes the other, and chunks that wait to be fetched.
+# What three steps have left in the nodes' memory; at the end one, and chunks that wait to be fetched. Half of what Ray
+# takes for its object store is what there is for it.
 _COPIES = 3
 _STORE_SHARE = 0.5
 # Calls that may wait at once: more than there can be videos.
