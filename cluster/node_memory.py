@@ -57,20 +57,23 @@ class NodeMemory:
         _sweep(self._folder.parent)
 
     def put(self, key: PartKey, part: Part) -> None:
-        """Raises ``OSError``, for want of room for instance."""
+        """Leave a part, unless its video is being let go of. Raises ``OSError``, for want of room for instance."""
         path = self._folder / _name(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}")
-        # Memory that one has already is had five times as fast as new one.
-        with suppress(FileNotFoundError):
-            (self._folder / _name(replace(key, step=key.step - STEPS_KEPT))).replace(unfinished)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Memory that one has already is had five times as fast as new one.
+            with suppress(FileNotFoundError):
+                (self._folder / _name(replace(key, step=key.step - STEPS_KEPT))).replace(unfinished)
             with open(os.open(unfinished, os.O_RDWR | os.O_CREAT, 0o600), "wb") as file:
                 file.write(_header(part))
                 for array in (part.done, part.shared, part.before):
                     file.write(array.ravel().view(np.uint8).data)
                 file.truncate()
             unfinished.replace(path)
+        except FileNotFoundError:
+            # Its folder is gone: so is the video, or the part is made again.
+            return
         except OSError:
             unfinished.unlink(missing_ok=True)
             raise

@@ -122,7 +122,7 @@ class SegmentWorker:
         self._held.drop(making)
 
     def step(self, ordered: bytes, now: bytes, *parts: Part) -> bytes | tuple[bytes | Part, ...]:
-        """Both passes over a window; a report, and a part for every outgoing route but the one that is held."""
+        """Both passes over a window; a report, and a part for every outgoing route but those that are held."""
         start, order, step = time.monotonic(), _order(ordered), unpacked(now)
         latents, saving = self._latents(order, step, parts)
         assembly = order.assembly(step.number)

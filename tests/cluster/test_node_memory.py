@@ -83,6 +83,23 @@ def test_a_part_that_cannot_be_written_leaves_nothing_behind(memory, monkeypatch
     assert not [path for path in memory.rglob("*") if path.is_file() and path.name != "lock"]
 
 
+def test_a_video_may_be_let_go_of_while_a_part_of_it_is_put():
+    held, stop = NodeMemory("run", "node"), threading.Event()
+
+    def let_go() -> None:
+        while not stop.is_set():
+            held.drop("making")
+
+    thread = threading.Thread(target=let_go)
+    thread.start()
+    try:
+        for step in range(500):
+            held.put(replace(KEY, step=step), part(step))
+    finally:
+        stop.set()
+        thread.join()
+
+
 def test_readers_see_a_part_whole_while_it_is_put_over_and_over():
     held, stop, torn = NodeMemory("run", "node"), threading.Event(), []
 
