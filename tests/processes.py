@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import psutil
 
 
@@ -15,3 +17,11 @@ def ray_workers(name: str) -> list[psutil.Process]:
         except psutil.Error:  # it has ended meanwhile
             continue
     return found
+
+
+def kill_with_descendants(pid: int) -> None:
+    """Kill a process and all that it has started and that has not ended meanwhile."""
+    process = psutil.Process(pid)
+    for each in [*process.children(recursive=True), process]:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()

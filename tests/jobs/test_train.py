@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from PIL import Image
@@ -28,7 +26,7 @@ from pipeline.training.parallel import Workers
 from pipeline.training.run import work_of
 from tests.model.training.networks import small_networks
 from tests.pipeline.pose_output import write_output
-from tests.processes import ray_workers
+from tests.processes import kill_with_descendants, ray_workers
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/golden/mimicmotion-tiny"
@@ -82,8 +80,7 @@ def killed(work: dict[str, Path], local_ray: None, tmp_path_factory: pytest.Temp
     try:
         wait_for(output / "state" / "latest.json", job)
     finally:
-        for process in [*psutil.Process(job.pid).children(recursive=True), psutil.Process(job.pid)]:
-            process.send_signal(signal.SIGKILL)
+        kill_with_descendants(job.pid)
         job.wait()
     assert not (output / "export").exists()
     assert 5 <= json.loads((output / "state" / "latest.json").read_text())["step"] < 30
