@@ -188,7 +188,7 @@ class VideoRun:
 
     async def _window(self, asked: _Asked, split: bool, first: int | None) -> WindowReport:
         step, window = asked.step, asked.window
-        coming, going = asked.order.incoming, asked.orders.out.out[window]
+        coming = asked.order.incoming
         sent = [self._parts[route.source, window] for route in coming]
         main: int | None = self._workers.get(("step", window), first)
         if coming:
@@ -212,7 +212,7 @@ class VideoRun:
             return anew.rest[number], anew.worker.number
 
         refs = iter(answer.rest)
-        for number, ((consumer, _), nbytes) in enumerate(zip(going, report.sent, strict=True)):
+        for number, (consumer, nbytes) in enumerate(zip(asked.order.consumers, report.sent, strict=True)):
             key = PartKey(self.making, step, window, consumer)
             part = Sent(key, nbytes, answer.worker.number, answer.worker.node, None)
             if number in held:
