@@ -10,6 +10,7 @@ from typing import Any
 import av
 import av.stream
 import numpy as np
+import numpy.ma  # np.unique imports it when it is first called: 10 ms in every child that forks of this
 
 from pipeline.decoding.protocol import INFO, TIMES, Channel, Refused
 from pipeline.decoding.with_pyav import decoded_frames, open_container, rgb_pixels

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import av
+import av.subtitles.stream  # which opening a file imports, in every child that forks of this
 import numpy as np
 
 from pipeline.decoding.protocol import END, FRAME, Channel, Refused

@@ -1,6 +1,8 @@
 """The process that forks decoders: lost at any time, without a video being lost with it."""
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -107,3 +109,30 @@ def test_a_fork_of_this_process_starts_servers_of_its_own(clip):
     with read_frames(clip) as frames:
         assert len(list(frames)) == 60
     assert all(server.is_running() and server.status() != psutil.STATUS_ZOMBIE for server in before.values())
+
+
+@pytest.mark.parametrize(
+    ("task", "module"), [("probe", "probe"), ("PyAV", "with_pyav"), ("decord", "with_decord")], ids=lambda name: name
+)
+def test_children_import_nothing(clip, task, module):
+    """What they need is there when they are forked: imported in each, it would take longer than a header's reading."""
+    script = f"""
+import sys
+import pipeline.decoding.{module}
+from pipeline.decoding.process import _work
+from pipeline.video import VideoLimits, _probe
+from pathlib import Path
+import numpy as np
+
+class Deaf:
+    def send(self, kind, payload=b""): pass
+    def tick(self): pass
+
+index = _probe(Path(sys.argv[1]), VideoLimits(), 60)
+arrays = index.timestamps, np.arange(5)
+before = set(sys.modules)
+_work(index.request | {{"task": "{task}", "first": 0}}, arrays, Deaf())
+print(sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(clip)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]", done.stdout
