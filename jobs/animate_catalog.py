@@ -44,7 +44,7 @@ class Options:
     workers_per_gpu: int = option(1, "segment workers that share a GPU")
     threads: int = option(1, "threads of a segment worker on a CPU; other numbers give other last bits")
     snapshot_every: int = option(5, "steps between two snapshots, which a killed run goes on from")
-    device: str = option("cpu", "cpu or cuda")
+    device: Literal["cpu", "cuda"] = option("cpu", "where networks run")
     dtype: Literal["float32", "float16", "bfloat16"] = option("float32", "precision of the networks")
     attention: Literal["sdpa", "xformers"] = option("sdpa", "how self-attention is computed")
     dry_run: bool = option(False, "say what would be done and what it would cost, and touch nothing")
@@ -55,7 +55,11 @@ def parse(arguments: Sequence[str] | None) -> tuple[Request, bool]:
     parser = command_line(__doc__)
     add_options(parser, "job", Options)
     add_options(parser, "video (a row's column of that name comes first: fps, person)", VideoSettings)
-    add_options(parser, "animation (likewise: seed, steps, guidance, resolution, fusion)", AnimationSettings)
+    add_options(
+        parser,
+        "animation (likewise: seed, steps, guidance, resolution, fusion; the embedded model has its own defaults)",
+        AnimationSettings,
+    )
     namespace = parser.parse_args(arguments)
     options = Options(**given(namespace, Options))
     for name in ("workers", "workers_per_gpu", "threads", "snapshot_every"):

@@ -46,7 +46,7 @@ class Options:
     stride: int | None = option(None, "instead: every how many of a video's own frames one is looked at")
     people: int = option(4, "most people kept in a frame")
     workers: int | None = option(None, "estimating workers (default: one a core, or one a GPU)")
-    device: str = option("cpu", "cpu or cuda (dwpose)")
+    device: Literal["cpu", "cuda"] = option("cpu", "where dwpose runs; holistic runs on the CPU")
     table_size: int = option(256, "megabytes that a table file may grow to", "MB")
     deadline: float = option(DEADLINE_S, "seconds that a decoder may give no sign of life", "SECONDS")
     dry_run: bool = option(False, "say what would be done, and touch nothing")

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from jobs.arguments import OK, add_options, command_line, given, option
 from jobs.exit_codes import exit_code
@@ -38,7 +39,7 @@ class Options:
     motions: str | None = option(None, "folder of real people's motion for figures, as figure_motions writes it", "DIR")
     workers: int = option(1, "training workers, each with a GPU on --device cuda")
     threads: int = option(1, "threads of a worker on a CPU; other numbers give other last bits")
-    device: str = option("cpu", "cpu or cuda")
+    device: Literal["cpu", "cuda"] = option("cpu", "where networks run")
     shard: bool = option(
         False, "spread the learning networks over the workers (FSDP), for those that do not fit on one"
     )
@@ -56,6 +57,9 @@ def parse(arguments: Sequence[str] | None) -> tuple[Request, bool]:
     add_options(parser, "training (each comes before the recipe's)", TrainingSettings)
     namespace: argparse.Namespace = parser.parse_args(arguments)
     options = Options(**given(namespace, Options))
+    for name in ("workers", "threads", "save_every", "validate_every", "picture_every"):
+        if (number := getattr(options, name)) < 1:
+            raise ValueError(f"{name} is {number}, expected at least 1")
     request = Request(
         settings=read_recipe(options.recipe, given(namespace, TrainingSettings)),
         output=absolute(options.output),

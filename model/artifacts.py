@@ -45,6 +45,11 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
         raise ArtifactError(f"{uri}: {error} (pip install 'mimicmotion-pipeline[s3]' or '[gcs]')") from error
 
 
+def is_local(uri: str) -> bool:
+    """Whether a path or URI names something on this machine's own disks."""
+    return isinstance(open_filesystem(uri)[0], LocalFileSystem)
+
+
 def absolute(uri: str) -> str:
     """A local path made absolute, so that processes elsewhere mean the same file; any other URI as it is."""
     filesystem, path = open_filesystem(uri)

@@ -23,10 +23,12 @@ SETTINGS = AnimationSettings(
 def weights_of(model: str, checkpoint: str | None) -> tuple[str, str]:
     """The SVD folder and the MimicMotion checkpoint of a model that is asked for by its name or its folder.
 
-    Raises ``ValueError`` for a folder without a checkpoint.
+    Raises ``ValueError`` for one without the other.
     """
     if model == EMBEDDED:
+        if checkpoint is not None:
+            raise ValueError(f"checkpoint {checkpoint} belongs to an SVD folder; name that with --model")
         return str(FOLDER), str(FOLDER / "mimicmotion.safetensors")
     if checkpoint is None:
-        raise ValueError(f"model {model} needs a MimicMotion checkpoint beside it; none was given")
+        raise ValueError(f"model {model} needs a MimicMotion checkpoint; name one with --checkpoint")
     return model, checkpoint

@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import warnings
+from urllib.parse import urlsplit
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext
+
+_ANSWERS_WITHIN_S = 10.0
 
 
 def connect(dashboard: bool = False) -> None:
     """Join the Ray cluster that this process was submitted to or that runs here; start a local one otherwise.
 
     Ray Train asks the ``dashboard`` every second whether its controller lives, and complains where there is none.
+    Raises ``RuntimeError`` where ``RAY_ADDRESS`` names a cluster that does not answer.
     """
     if not ray.is_initialized():
+        _see(os.environ.get("RAY_ADDRESS", ""))
         ray.init(include_dashboard=dashboard, log_to_driver=True, logging_level=logging.WARNING)
+
+
+def _see(address: str) -> None:
+    """Whether somebody listens at ``host:port``: Ray itself would try for minutes, and then end the process."""
+    place = urlsplit(f"//{address}")
+    if "://" in address or place.hostname is None or place.port is None:
+        return
+    try:
+        socket.create_connection((place.hostname, place.port), timeout=_ANSWERS_WITHIN_S).close()
+    except OSError as error:
+        raise RuntimeError(
+            f"no Ray answers at {address} ({error}); start it there, or mend or unset RAY_ADDRESS: without it a local "
+            "Ray is started"
+        ) from error
 
 
 def configure() -> None:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import MISSING
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from jobs.extract_poses import Options as PoseOptions
 from jobs.inspect_poses import Options as InspectOptions
 from jobs.select_clips import Options as SelectOptions
 from jobs.train import Options as TrainOptions
+from model.embedded import SETTINGS as EMBEDDED
 from model.settings import AnimationSettings
 from pipeline.catalog import VideoSettings
 from pipeline.clip_table import SCHEMA as CLIP_SCHEMA
@@ -71,6 +73,52 @@ def test_every_option_is_in_the_table_of_settings():
         for name, field in configuration.__dataclass_fields__.items():
             if "help" in field.metadata:
                 assert f"`--{name.replace('_', '-')}`" in README, name
+
+
+def shown(value: object) -> str:
+    """A default as a table shows it."""
+    if isinstance(value, tuple):
+        return " and ".join(map(str, value)) if isinstance(value[0], int) else ", ".join(map(str, value))
+    return "off" if value is False else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def plain(cell: str) -> str | float:
+    """However a number is written."""
+    try:
+        return float(re.sub(r"(?<=\d),(?=\d{3})", "", cell))
+    except ValueError:
+        return cell
+
+
+@pytest.mark.parametrize(
+    ("section", "configurations"),
+    [
+        ("Of `extract_poses.py`", (PoseOptions,)),
+        ("Of `animate_catalog.py`", (Options, VideoSettings, AnimationSettings)),
+        ("| option of `select_clips`", (SelectOptions, ClipSettings)),
+        ("| option of `inspect_poses`", (InspectOptions,)),
+        ("| option of `train`", (TrainOptions,)),
+        ("| setting (in a recipe", (TrainingSettings,)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_defaults_in_the_tables_are_the_codes(section, configurations):
+    rows = README.split(section)[1].split("\n## ")[0].split("\n| option of")[0].split("\n| setting")[0]
+    written = {}
+    for names, cell in re.findall(r"^\| (`--[^|]+) \| ([^|]+) \|", rows, re.MULTILINE):
+        several = re.findall(r"`--([a-z0-9-]+)`", names)
+        # Only where a row has several options are its defaults a list.
+        cells = cell.replace("`", "").split(", ") if len(several) > 1 else [cell.replace("`", "")]
+        written.update(zip(several, cells, strict=True))
+    for configuration in configurations:
+        for name, field in configuration.__dataclass_fields__.items():
+            if "help" not in field.metadata or field.metadata.get("positional") or field.default in (None, MISSING, ()):
+                continue
+            expected = shown(field.default)
+            if configuration is AnimationSettings and getattr(EMBEDDED, name) != field.default:
+                expected += f" [{shown(getattr(EMBEDDED, name))}]"
+            said = written[name.replace("_", "-")]
+            assert plain(said) == plain(expected), f"{name} is {said} in the README, {expected} in the code"
 
 
 def test_options_and_columns_of_clips_and_inspection_are_in_their_section():

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from model.artifacts import cache_root, sha256
+from model.artifacts import cache_root, fetch, is_local, join, sha256
 from model.pinned_files import check_sha256, fetch_with, place
 
 PACKAGE = "@mediapipe/holistic"
@@ -79,18 +79,23 @@ def check_weights(folder: Path) -> None:
 def holistic_weights(folder: str | None = None) -> Path:
     """A local folder that holds the weights, their bytes checked.
 
-    ``folder`` must hold them already; without it they are kept in ``holistic-<version>`` under the cache, and fetched
-    with ``npm pack`` where they are not there or differ. Raises as ``check_weights`` for a given folder,
-    ``RuntimeError`` when the fetch fails or brings other bytes than the pinned ones.
+    A local ``folder`` must hold them already. Otherwise they are kept in ``holistic-<version>`` under the cache, and
+    brought from the ``folder``, a URI, or with ``npm pack``, where they are not there or differ. Raises as
+    ``check_weights`` for a local folder, ``ArtifactError`` for a URI, ``RuntimeError`` when ``npm pack`` fails or
+    brings other bytes than the pinned ones.
     """
-    if folder is not None:
+    if folder is not None and is_local(folder):
         check_weights(Path(folder))
         return Path(folder)
     cached = cache_root() / f"holistic-{VERSION}"
     try:
         check_weights(cached)
     except (FileNotFoundError, ValueError):
-        _fetch(cached)
+        if folder is None:
+            _fetch(cached)
+        else:
+            for name, pin in FILES.items():
+                place(cached / name, fetch(join(folder, name), pin.sha256).read_bytes())
     return cached
 
 

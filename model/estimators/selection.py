@@ -32,8 +32,8 @@ class EstimatorFacts(NamedTuple):
 class EstimatorChoice:
     """A backend and where its weights are.
 
-    ``weights`` is a folder: for ``holistic`` a local one with its TFLite files, or ``None`` to fetch them once; for
-    ``dwpose`` a path or URI with ``yolox_l.onnx`` and ``dw-ll_ucoco_384.onnx``. ``people`` is how many are estimated in
+    ``weights`` is a folder, a path or URI: for ``holistic`` with its TFLite files, or ``None`` to fetch them once; for
+    ``dwpose`` with ``yolox_l.onnx`` and ``dw-ll_ucoco_384.onnx``. ``people`` is how many are estimated in
     a frame at most, the backend's own limit by default. Raises ``ValueError`` for an unknown name or a folder that is
     wanting.
     """

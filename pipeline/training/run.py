@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 import tempfile
 import uuid
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +31,8 @@ from pipeline.training.plan import Plan, plan
 from pipeline.training.refusal import Refusal
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.train_here import train_here
+
+log = logging.getLogger(__name__)
 
 _HELD_OUT = 6
 _FAILURES = 5
@@ -104,7 +107,9 @@ def run(request: Request) -> None:
     print(checked(request).describe(), flush=True)
     connect(dashboard=True)
     cpus = ray.cluster_resources().get("CPU", 1.0)
-    on_gpu = request.device.startswith("cuda")
+    on_gpu = request.device == "cuda"
+    if on_gpu and ray.cluster_resources().get("GPU", 0.0) < request.workers:
+        log.warning("the cluster has no GPU for each of %d workers: waiting until it has", request.workers)
     worker_cpus = min(0.5 * cpus / request.workers, float(request.threads))
     name = f"mimicmotion-refusal-{uuid.uuid4().hex}"
     refusal: Any = Refusal.options(name=name).remote()  # type: ignore[attr-defined]
@@ -151,5 +156,4 @@ def _load(request: Request, workers: Workers) -> Learner:
     networks = starting_networks(
         request.settings.start, request.model, request.checkpoint, request.vae, request.settings.seed
     )
-    device = "cuda" if request.device.startswith("cuda") else "cpu"
-    return Learner(request.settings, networks, device, workers)
+    return Learner(request.settings, networks, request.device, workers)

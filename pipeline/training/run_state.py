@@ -55,8 +55,8 @@ def load_state(storage: Storage, fingerprint: str) -> dict[str, Any] | None:
         raise RunStateError(f"{storage.path(name)}: cannot be read ({type(error).__name__}: {error})") from error
     if state["fingerprint"] != fingerprint:
         raise RunStateError(
-            f"{storage.uri} holds a run with other settings, data or starting weights; give another output, or the "
-            "settings it was begun with"
+            f"{storage.uri} holds a run with other settings, data or starting weights, other paths to them, or another "
+            "number of workers; give another output, or what it was begun with"
         )
     return dict(state)
 

@@ -227,6 +227,7 @@ def test_a_request_that_is_wrong_ends_with_2_and_one_line(inputs, tmp_path, caps
         ([good, tmp_path / "out", "--fps", "nan"], "fps is nan"),
         ([good, tmp_path / "out", "--device", "cuda"], "no GPU"),
         ([good, tmp_path / "out", "--model", str(inputs)], "checkpoint"),
+        ([good, tmp_path / "out", "--checkpoint", str(good)], "name that with --model"),
         ([good, tmp_path / "out", "--model", str(inputs), "--checkpoint", str(good)], "unet/config.json: no such file"),
         ([good, tmp_path / "out", "--pose-estimator", "dwpose"], "yolox_l.onnx"),
         ([good, tmp_path / "out", "--pose-weights", str(tmp_path / "none")], "is missing"),

@@ -146,6 +146,13 @@ def test_a_worker_that_is_killed_is_started_again_and_comes_to_the_same(work, un
     assert weights(tmp_path / "out") == weights(undisturbed)
 
 
+@pytest.mark.parametrize("option", ["workers", "threads", "save-every", "validate-every", "picture-every"])
+def test_a_number_that_cannot_be_is_named(work, tmp_path, capsys, option):
+    assert main(arguments(work, tmp_path / "out", f"--{option}", "0")) == WRONG_REQUEST
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error == f"error: {option.replace('-', '_')} is 0, expected at least 1"
+
+
 @pytest.mark.soak
 def test_what_a_worker_finds_wrong_is_said_once(work, killed, capfd):
     """Another recipe for a run that is there: only the workers read its state."""

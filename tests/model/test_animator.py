@@ -327,6 +327,11 @@ def test_a_model_needs_a_checkpoint(golden):
         Animator.load(str(golden.folder / "base"), "/nowhere/x.pth")
 
 
+def test_a_checkpoint_needs_a_model():
+    with pytest.raises(ValueError, match=r"checkpoint x\.pth belongs to an SVD folder"):
+        Animator.load(checkpoint="x.pth")
+
+
 def test_a_released_model_is_loaded_and_animates(golden):
     animator = Animator.load(str(golden.folder / "base"), str(golden.folder / "MimicMotion_tiny.pth"))
     assert animator.networks.digest == golden.files.digest()

@@ -6,8 +6,10 @@ import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import fsspec
 import pytest
 
+from model.artifacts import ArtifactError
 from model.estimators import holistic_weights as module
 from model.estimators.holistic_weights import FILES, HOLISTIC_DIGEST, VERSION, check_weights, holistic_weights
 
@@ -124,6 +126,22 @@ def test_a_folder_without_a_file_is_refused_by_name(package, tmp_path):
     (tmp_path / "heavy.tflite").write_bytes(HEAVY)
     with pytest.raises(FileNotFoundError, match=r"first\.tflite is missing"):
         holistic_weights(str(tmp_path))
+
+
+def test_a_folder_elsewhere_is_brought_here_once(package):
+    store = fsspec.filesystem("memory")
+    store.pipe({f"/holistic/{name}": data for name, data in WANTED.items()})
+    try:
+        assert contents(holistic_weights("memory://holistic")) == WANTED
+        store.rm("/holistic", recursive=True)
+        assert contents(holistic_weights("memory://holistic")) == WANTED
+    finally:
+        store.store.clear()
+
+
+def test_a_folder_elsewhere_without_a_file_is_refused_by_name(package):
+    with pytest.raises(ArtifactError, match=r"memory://none/heavy\.tflite: no such file"):
+        holistic_weights("memory://none")
 
 
 def test_a_folder_with_another_file_of_that_name_is_refused(package, tmp_path):

@@ -1,0 +1,29 @@
+"""Joining Ray."""
+
+import socket
+
+import pytest
+import ray
+
+from pipeline.ray_data import connect
+
+
+def test_a_cluster_that_does_not_answer_is_named_at_once(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        monkeypatch.setattr(ray, "init", lambda **options: pytest.fail("Ray was asked"))
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(RuntimeError, match=f"no Ray answers at {address} .* unset RAY_ADDRESS"):
+            connect()
+
+
+@pytest.mark.parametrize("address", ["", "local", "auto", "ray://127.0.0.1:1"])
+def test_what_is_no_place_is_left_to_ray(monkeypatch, address):
+    asked = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: asked.append(options))
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    connect()
+    assert asked
