@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ray
 import torch
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 
 from cluster.content import SceneContent
 from cluster.coordinator import UnknownVideo
@@ -69,15 +69,16 @@ def animate(
                             progress("step", done, settings.steps)
                 (chunk,) = ask("chunk", name, number)
                 frames = chunk_frames(ray.get(chunk))
-            except (RayActorError, UnknownVideo):
-                # Its successor knows nothing of the video.
-                restarts, begun = restarts + 1, False
+            except (RayActorError, UnknownVideo, ObjectLostError) as error:
+                # The coordinator's successor knows nothing of the video. A chunk that went with its node is decoded
+                # again when it is asked for again.
+                restarts, begun = restarts + 1, isinstance(error, ObjectLostError)
                 if restarts > _RESTARTS:
                     raise
                 time.sleep(restarts)
                 continue
             yield frames
-            number += 1
+            number, restarts = number + 1, 0
 
     try:
         for number, frame in enumerate(join(chunks(), spans), start=spans[0][0]):

@@ -12,7 +12,8 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
@@ -33,6 +34,11 @@ _COPIES = 3
 _STORE_SHARE = 0.5
 # Calls that may wait at once: more than there can be videos.
 _CONCURRENCY = 10_000
+
+# A client asks for steps at least so often, and may take so long between two chunks. One that comes back later is told
+# that its video is unknown, and begins it again from its last snapshot.
+_ASKS_WITHIN_S = 60.0
+_LEASE_S = 1800.0
 
 RAY_SETTINGS = {
     "RAY_max_direct_call_object_size": str(256 << 10),
@@ -89,6 +95,7 @@ class Coordinator:
         self._room = asyncio.Condition()
         self._traffic = Traffic()
         self._begun = False
+        self._watching: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
         """Start the workers, unless that is done."""
@@ -96,6 +103,7 @@ class Coordinator:
         if not self._begun:
             self._begun = True
             self._pool.start()
+            self._watching = asyncio.create_task(self._watch())
             # What takes steps needs torch, which is imported while workers load theirs.
             asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "model.handover")
 
@@ -104,32 +112,50 @@ class Coordinator:
         had been begun before. ``content`` is a list of one reference, so that it is passed on and not fetched.
         """
         await self.begin()
-        if job.name in self._videos:
-            await self.finish(job.name)
+        await self.finish(job.name)
         size = _COPIES * nbytes
         async with self._room:
             await self._room.wait_for(lambda: self._fits(size))
+            # Somebody who has died meanwhile may have waited for the same.
+            self._drop(job.name)
             video = _Video(VideoRun(job, content[0], self._pool, self._traffic), job, size)
             self._videos[job.name] = video
         video.begin(self._split)
 
     async def steps_done(self, name: str, more_than: int) -> int:
-        """How many steps are done, as soon as it is more than that, or all. Raises what ended the video."""
-        return await self._video(name).steps_done(more_than)
+        """How many steps are done, as soon as it is more than that, or all, or after a minute. Raises what ended the
+        video.
+        """
+        video = self._video(name)
+        with video.asked():
+            return await video.steps_done(more_than)
 
     async def chunk(self, name: str, number: int) -> list[ray.ObjectRef]:
         """A list of one reference, to a ``Chunk``. The next ones are begun meanwhile."""
         ahead = len(self._pool.numbers) + 1
-        return [await self._video(name).chunk(number, ahead)]
+        video = self._video(name)
+        with video.asked():
+            return [await video.chunk(number, ahead)]
 
     async def finish(self, name: str) -> None:
         """Drop a video, finished or not."""
+        self._drop(name)
+        async with self._room:
+            self._room.notify_all()
+
+    def _drop(self, name: str) -> None:
         video = self._videos.pop(name, None)
         if video is not None:
             video.end()
             self._pool.forget(name, video.run.making)
-        async with self._room:
-            self._room.notify_all()
+
+    async def _watch(self) -> None:
+        """Drop the videos of those who have died: they take turns and room from the others."""
+        while True:
+            await asyncio.sleep(_ASKS_WITHIN_S)
+            for name in [name for name, video in self._videos.items() if video.idle_s > _LEASE_S]:
+                log.warning("%s: nobody has asked for it for %.0f s: dropped", name, _LEASE_S)
+                await self.finish(name)
 
     async def figures(self) -> dict[str, Any]:
         """Who is at work, and what has been done: calls, seconds that workers and this process computed, bytes."""
@@ -171,6 +197,23 @@ class _Video:
         self._again = asyncio.Lock()
         self._split: Callable[[], bool] = lambda: False
         self._denoising: asyncio.Task[None] | None = None
+        self._asking = 0
+        self._asked = time.monotonic()
+
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """While somebody waits for something of it."""
+        self._asking += 1
+        try:
+            yield
+        finally:
+            self._asking -= 1
+            self._asked = time.monotonic()
+
+    @property
+    def idle_s(self) -> float:
+        """For how long nobody has asked for it."""
+        return 0.0 if self._asking else time.monotonic() - self._asked
 
     def begin(self, split: Callable[[], bool]) -> None:
         self._split = split
@@ -188,9 +231,11 @@ class _Video:
         self._moved.set()
 
     async def steps_done(self, more_than: int) -> int:
-        while self._done <= more_than and not self._finished():
-            self._moved.clear()
-            await self._moved.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ASKS_WITHIN_S):
+                while self._done <= more_than and not self._finished():
+                    self._moved.clear()
+                    await self._moved.wait()
         if self._finished():
             await self._settled()
         return self._done

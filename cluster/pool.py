@@ -21,7 +21,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
 log = logging.getLogger(__name__)
 
-_LOADING_DEATHS = 3
+_LOADING_FAILURES = 3
 _QUEUE = 2
 _WATCH_SECONDS = 5.0
 _FLAPPING_SECONDS = 10.0
@@ -111,6 +111,7 @@ class Pool:
         self._count = 0
         self._losses: deque[float] = deque()
         self._failures = 0
+        self._loaded = False
         self._broken: Exception | None = None
         self._planned = False
         self._born = time.monotonic()
@@ -170,11 +171,10 @@ class Pool:
         return next((worker for worker in self._ready.values() if worker.node == node), None)
 
     def forget(self, video: str, making: str) -> None:
-        """This ``making`` of a video is over: its workers need not keep what they have of it."""
+        """This ``making`` of a video is over: workers need not keep what they, or others on their node, have of it."""
         for worker in self._ready.values():
-            if video in worker.opened:
-                worker.opened.discard(video)
-                worker.handle.close.remote(video, making)
+            worker.opened.discard(video)
+            worker.handle.close.remote(video, making)
         for key in [key for key in self._durations if key[0] == video]:
             del self._durations[key]
 
@@ -263,23 +263,31 @@ class Pool:
         try:
             worker.node, worker.pid = await worker.handle.load.remote()
         except RayTaskError as error:
-            self._break(WorkersUnusable(str(error.cause)))
+            # One may stand where there is no room on the GPU, or no network; all, where the weights do not fit.
+            enough = _LOADING_FAILURES if self._loaded else min(_LOADING_FAILURES, max(1, self._wanted()))
+            self._failed(worker, "could not load", str(error.cause), str(error.cause), enough)
             return
         except RayActorError as error:
-            self._failures += 1
-            log.warning("worker %d was lost while it loaded (%s): starting another", worker.number, _reason(error))
-            if self._failures >= _LOADING_DEATHS and not self._ready:
-                self._break(
-                    WorkersUnusable(f"{_LOADING_DEATHS} workers died while they loaded the networks; out of memory?")
-                )
-            else:
-                self._spawn(self._pause())
+            died = f"{_LOADING_FAILURES} workers died while they loaded the networks; out of memory?"
+            self._failed(worker, "was lost while it loaded", _reason(error), died, _LOADING_FAILURES)
             return
-        self._failures = 0
+        self._failures, self._loaded = 0, True
         worker.born = time.monotonic()
         self._ready[worker.number] = worker
         log.info("worker %d is ready (process %d)", worker.number, worker.pid)
         self._plan()
+
+    def _failed(self, worker: Worker, what: str, reason: str, verdict: str, enough: int) -> None:
+        """One that did not get ready: another is started, or, after so many in a row and with no other, all is over."""
+        self._failures += 1
+        given_up = self._failures >= enough and not self._ready
+        log.warning("worker %d %s (%s)%s", worker.number, what, reason, "" if given_up else ": starting another")
+        # It may hold the GPU that the next one needs.
+        ray.kill(worker.handle)
+        if given_up:
+            self._break(WorkersUnusable(verdict))
+        else:
+            self._spawn(self._pause())
 
     def _lose(self, worker: Worker, error: RayActorError) -> None:
         """Take a worker out, and have another started."""

@@ -15,6 +15,7 @@ from ray.exceptions import (
     LocalRayletDiedError,
     NodeDiedError,
     ObjectLostError,
+    OwnerDiedError,
     RayTaskError,
     TaskUnschedulableError,
     WorkerCrashedError,
@@ -142,7 +143,8 @@ class VideoRun:
         assembly = Assembly(job.steps, tuple(range(start, stop)), coming)
         order = packed(ChunkOrder(job.name, self.making, chunk, assembly, self._reference, (before, after)))
         sent = [self._parts[route.source, chunk] for route in coming]
-        main = max(zip(coming, sent, strict=True), key=lambda pair: pair[0].frames)[1].worker
+        # Nothing comes to a chunk of frame 0 alone.
+        main = max(zip(coming, sent, strict=True), key=lambda pair: pair[0].frames)[1].worker if coming else None
 
         def submit(worker: Worker) -> list[ray.ObjectRef]:
             self._opened(worker)
@@ -310,10 +312,13 @@ class VideoRun:
                 prefer = None
             except (InputGone, *_NOT_FETCHED):
                 doubtful = True
+            except OwnerDiedError:
+                # Of the video's content: whoever wanted it is gone.
+                raise
             except ObjectLostError as error:
                 raise PartsLost(str(error).splitlines()[0]) from error
             except RayTaskError as error:
-                if isinstance(error.cause, ObjectLostError):
+                if isinstance(error.cause, ObjectLostError) and not isinstance(error.cause, OwnerDiedError):
                     raise PartsLost(str(error.cause).splitlines()[0]) from error
                 if not isinstance(error.cause, NotHeld):
                     raise error.cause from error

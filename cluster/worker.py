@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import ray
@@ -79,6 +79,26 @@ class Content(Protocol):
 _order = functools.lru_cache(maxsize=256)(unpacked)
 
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _ends_with_its_gpu(method: Method) -> Method:
+    """A method that ends the process when the GPU is lost, which may show anywhere: a GPU tells of its errors late."""
+
+    @functools.wraps(method)
+    def guarded(*arguments: Any, **named: Any) -> Any:
+        try:
+            return method(*arguments, **named)
+        except Exception as error:
+            if _device_is_lost(error):
+                # Every later call would fail too. The pool replaces a worker that is gone.
+                log.exception("the GPU is not usable any more: this worker ends")
+                os._exit(1)
+            raise
+
+    return cast(Method, guarded)
+
+
 class SegmentWorker:
     """Ray calls one method at a time. ``load`` is a pickled function without arguments that makes the engine; ``run``
     is what all workers that work together have in common. Orders come and reports go ``packed``.
@@ -102,6 +122,7 @@ class SegmentWorker:
         self._memory = NodeMemory(self._run, node)
         return node, os.getpid()
 
+    @_ends_with_its_gpu
     def open(self, video: str, content: Content) -> Opening:
         """Get ready for a video. What goes wrong is raised, and again by every call that is about it."""
         try:
@@ -121,21 +142,24 @@ class SegmentWorker:
             self._recent.pop(key)[1].result()
         self._held.drop(making)
 
+    @_ends_with_its_gpu
     def step(self, ordered: bytes, now: bytes, *parts: Part) -> bytes | tuple[bytes | Part, ...]:
         """Both passes over a window; a report, and a part for every outgoing route but those that are held."""
         start, order, step = time.monotonic(), _order(ordered), unpacked(now)
         latents, saving = self._latents(order, step, parts)
         assembly = order.assembly(step.number)
-        prediction = self._guarded(lambda: self._ready.predict(order.video, assembly, latents))
+        prediction = self._ready.predict(order.video, assembly, latents)
         return self._answer(order, step, latents, prediction, saving, start)
 
+    @_ends_with_its_gpu
     def half(self, ordered: bytes, now: bytes, conditional: bool, *parts: Part) -> tuple[None, np.ndarray]:
         """One pass over a window: nothing that the coordinator would have to look at, and the prediction."""
         order, step = _order(ordered), unpacked(now)
         latents, _ = self._latents(order, step, parts, save=False)
         assembly = order.assembly(step.number)
-        return None, self._guarded(lambda: self._ready.half(order.video, assembly, latents, conditional))
+        return None, self._ready.half(order.video, assembly, latents, conditional)
 
+    @_ends_with_its_gpu
     def finish(
         self, ordered: bytes, now: bytes, unconditional: np.ndarray, conditional: np.ndarray, *parts: Part
     ) -> bytes | tuple[bytes | Part, ...]:
@@ -152,6 +176,7 @@ class SegmentWorker:
         """
         return None, self._part(unpacked(key))
 
+    @_ends_with_its_gpu
     def decode(self, ordered: bytes, *parts: Part) -> tuple[None, Chunk]:
         """Nothing that the coordinator would have to look at, and the frames of a chunk."""
         order = unpacked(ordered)
@@ -159,7 +184,7 @@ class SegmentWorker:
         # What the last step has left is in the object store.
         self._held.drop(order.making)
         latents = self._ready.assemble(order.video, order.assembly, parts, order.reference)
-        return None, self._guarded(lambda: self._ready.decode(order.video, latents, order.shared))
+        return None, self._ready.decode(order.video, latents, order.shared)
 
     @property
     def _ready(self) -> Engine:
@@ -255,17 +280,6 @@ class SegmentWorker:
         except OSError as error:
             self._room = False
             log.warning("no room in the node's memory (%s): latents go by way of the object store from now on", error)
-
-    @staticmethod
-    def _guarded(compute: Callable[[], Any]) -> Any:
-        try:
-            return compute()
-        except Exception as error:
-            if _device_is_lost(error):
-                # Every later call would fail too. The pool replaces a worker that is gone.
-                log.exception("the GPU is not usable any more: this worker ends")
-                os._exit(1)
-            raise
 
 
 def _device_is_lost(error: Exception) -> bool:

@@ -66,6 +66,8 @@ class SegmentEngine:
         """Latents before the step, (L, 4, h, w) on the device, of the frames of ``assembly``."""
         staged, device = self._staged[name], self._networks.device
         others = [frame for frame in assembly.frames if frame != 0]
+        if not others:
+            return to_tensor(reference, staged.dtype, device)[None]
         if assembly.incoming:
             latents = assemble(assembly, parts, staged.sigmas, staged.dtype, device)
         else:

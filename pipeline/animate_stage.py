@@ -111,7 +111,10 @@ class AnimateRows:
             self._storage.remove(record_name(task.row.id))
             self._storage.put(video, video_name(task.row.id))
         write_record(self._storage, task.row.id, record)
-        snapshots.clear()
+        try:
+            snapshots.clear()
+        except Exception as error:  # every store has exceptions of its own
+            log.warning("%s: is made, but its snapshot was not removed (%s)", task.row.id, error)
         return record
 
     def _frames(self, scene: Scene, task: Task, snapshots: Snapshots) -> Iterator[np.ndarray]:

@@ -1,5 +1,6 @@
 """Videos over several workers, nothing going wrong: the bits of one loop, whoever did what."""
 
+import asyncio
 import functools
 import time
 
@@ -7,8 +8,12 @@ import numpy as np
 import pytest
 import ray
 import torch
+from ray import cloudpickle
 
+from cluster import coordinator as module
 from cluster.client import animate
+from cluster.coordinator import Coordinator, UnknownVideo
+from cluster.demand import WorkerDemand
 from model.animator import Animator
 from model.keypoints import PoseSequence
 from model.scene import compose
@@ -142,6 +147,30 @@ def test_a_video_that_is_given_up_half_way_leaves_nothing_behind_that_the_next_w
     np.testing.assert_array_equal(toy.fetch(handle, wanted), toy.in_one_loop(wanted))
 
 
+def test_a_video_that_nobody_asks_for_any_more_is_dropped(local_ray, monkeypatch, caplog):
+    monkeypatch.setattr(module, "_ASKS_WITHIN_S", 0.1)
+    monkeypatch.setattr(module, "_LEASE_S", 1.0)
+    alive, dead = toy.job(30, "alive"), toy.job(30, "dead")
+
+    async def work() -> None:
+        coordinator = Coordinator(cloudpickle.dumps(toy.loader(seconds=0.1)), WorkerDemand(1, 0.01))
+        contents = [ray.put(toy.ToyContent()) for _ in range(2)]
+        for wanted, content in zip((alive, dead), contents, strict=True):
+            await coordinator.start(wanted, [content], 0)
+        done, asked = 0, 0
+        while done < toy.STEPS:
+            done = await coordinator.steps_done("alive", done)
+            asked += 1
+        # Longer than the other was waited for, and told in between.
+        assert asked > toy.STEPS
+        assert len(await coordinator.chunk("alive", 0)) == 1
+        with pytest.raises(UnknownVideo, match="dead"):
+            await coordinator.steps_done("dead", 0)
+
+    asyncio.run(work())
+    assert "dead: nobody has asked for it" in caplog.text
+
+
 def test_what_goes_through_the_coordinator_does_not_grow_with_the_windows_length(pools):
     handle, used = pools(2), []
     frame = 4 * toy.SHAPE[1] * toy.SHAPE[2] * 4
@@ -173,7 +202,10 @@ def test_the_real_network_gives_the_frames_of_the_plain_loop(local_ray, small_mo
     picture = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
     handle = toy.coordinator(2, functools.partial(SegmentEngine.load, 1, **small_model), cpus=0.01)
     try:
-        for changed in ({}, {"style": "released", "fusion": "released"}, {"guidance": "1", "fusion": "shifted"}):
+        # Decoded one by one, a chunk is the reference alone.
+        one_by_one = {"style": "released", "decode_chunk": 1, "decode_overlap": 0}
+        released = {"style": "released", "fusion": "released"}
+        for changed in ({}, released, one_by_one, {"guidance": "1", "fusion": "shifted"}):
             wanted = settings.replace(**changed)
             scene = compose(picture, someone(1), someone(20), wanted)
             events = []

@@ -172,6 +172,19 @@ def test_workers_that_cannot_load_are_one_clear_error(cluster):
     ray.kill(handle)
 
 
+def test_a_worker_that_cannot_load_is_replaced_as_long_as_others_can(cluster, said, tmp_path):
+    """The third and fourth: those that are started for one that is killed."""
+    handle = toy.coordinator(2, functools.partial(toy.refusing, toy.loader(seconds=0.05), tmp_path, 2, 3))
+    toy.wait_for_workers(handle, 2)
+    wanted = toy.job(60)
+    toy.start(handle, wanted)
+    toy.follow(handle, wanted, killed_at({2: 1}, handle))
+    np.testing.assert_array_equal(toy.fetch(handle, wanted), toy.in_one_loop(wanted))
+    said("could not load (there is no GPU here): starting another")
+    assert len(toy.wait_for_workers(handle, 2)) == 2
+    ray.kill(handle)
+
+
 @pytest.mark.soak
 def test_workers_that_die_loading_are_given_up(cluster):
     handle = toy.coordinator(2, functools.partial(os._exit, 1))

@@ -124,6 +124,14 @@ def marked(load: Callable[[], ToyEngine], folder: Path, seconds: float) -> ToyEn
     return load()
 
 
+def refusing(load: Callable[[], ToyEngine], folder: Path, first: int, last: int) -> ToyEngine:
+    """An engine that cannot be loaded by the ``first`` of all processes that try, up to the ``last``, from 0."""
+    (folder / str(os.getpid())).touch()
+    if first <= len(list(folder.iterdir())) - 1 <= last:
+        raise OSError("there is no GPU here")
+    return load()
+
+
 def remembering(load: Callable[[], ToyEngine], folder: Path) -> ToyEngine:
     """An engine in whose worker the node's memory is a folder."""
     node_memory._MEMORY = folder
