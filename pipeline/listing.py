@@ -58,8 +58,9 @@ def list_videos(videos: str) -> Listing:
     """What ``--videos`` names. No video is read.
 
     A catalog is a ``.csv``, ``.jsonl`` or ``.parquet`` file whose column ``uri``, ``video`` or ``driving`` names the
-    videos; relative paths are relative to it. A folder is searched with all below it; hidden files and such as are
-    named like pictures, texts or tables are left out. A URI that is neither file nor folder is a prefix of names.
+    videos; relative paths are relative to it. A folder is searched with all below it; hidden files, folders that begin
+    with ``.`` or ``_``, and such files as are named like pictures, texts or tables are left out. A URI that is neither
+    file nor folder is a prefix of names.
 
     Raises ``ListingError`` when nothing is there, ``CatalogError`` for a catalog that cannot be used.
     """
@@ -120,8 +121,10 @@ def _is_glob(text: str) -> bool:
 
 
 def _is_sidecar(name: str, folder: str) -> bool:
-    inside = name.removeprefix(folder).strip("/").split("/")
-    hidden = any(part.startswith((".", "_")) for part in inside)
+    # The first of these is the end of what was asked for. A folder's "_" says that it is a job's own; a video's may be
+    # the first letter of its id.
+    _, *inside = name.removeprefix(folder.rstrip("/")).split("/")
+    hidden = any(part.startswith(".") for part in inside) or any(part.startswith("_") for part in inside[:-1])
     return hidden or posixpath.splitext(name)[1].lower().lstrip(".") in _TEXTS | _PICTURES
 
 

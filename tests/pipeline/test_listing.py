@@ -54,6 +54,14 @@ def test_a_glob_a_prefix_and_one_file(folder):
     assert names(f"{folder}/notes.txt", folder) == ["notes.txt"], "what is named is looked into"
 
 
+def test_a_name_may_begin_with_an_underscore_and_end_a_prefix_with_an_extension(folder):
+    (folder / "_9aBcDeFgHi.mp4").write_bytes(b"video")
+    (folder / ".part.mp4").write_bytes(b"video")
+    assert names(str(folder), folder) == ["_9aBcDeFgHi.mp4", "a.mkv", "b.mp4", "deep/c.mp4", "list.m3u8"]
+    assert names(f"{folder}/b", folder) == ["b.mp4"]
+    assert names(f"{folder}/_9", folder) == ["_9aBcDeFgHi.mp4"]
+
+
 def test_links_are_what_they_lead_to(folder, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
