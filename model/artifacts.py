@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+from fsspec.dircache import DirCache
 from fsspec.implementations.local import LocalFileSystem
 
 log = logging.getLogger(__name__)
@@ -35,14 +36,18 @@ def join(base: str, name: str) -> str:
 
 
 def open_filesystem(uri: str) -> tuple[Any, str]:
-    """The fsspec file system of a URI and the path within it.
+    """The fsspec file system of a URI and the path within it. It asks its store each time, and remembers no listing.
 
     Raises ``ArtifactError`` when its protocol is unknown or the package that speaks it is not installed.
     """
     try:
-        return fsspec.url_to_fs(uri)
+        filesystem, path = fsspec.url_to_fs(uri)
     except (ImportError, ValueError) as error:
         raise ArtifactError(f"{uri}: {error} (pip install 'mimicmotion-pipeline[s3]' or '[gcs]')") from error
+    # Other processes write what this one reads. Some file systems keep their listings in a dictionary, not a DirCache.
+    if isinstance(cache := getattr(filesystem, "dircache", None), DirCache):
+        cache.use_listings_cache = False
+    return filesystem, path
 
 
 def is_local(uri: str) -> bool:

@@ -32,8 +32,6 @@ class Storage:
         self.uri = absolute(uri).rstrip("/") or "/"
         self._filesystem, self._root = open_filesystem(self.uri)
         self._local = isinstance(self._filesystem, LocalFileSystem)
-        if not self._local:
-            self._filesystem.use_listings_cache = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Storage, (self.uri,)

@@ -9,10 +9,25 @@ import sys
 
 import pandas as pd
 
+from pipeline.storage import Storage
 from tests.conftest import ffmpeg
 from tests.jobs.conftest import s3_client
 from tests.jobs.test_places import ROOT
 from tests.jobs.toy_estimator import make_toy_dwpose
+
+
+def test_what_another_process_wrote_after_a_listing_is_there(bucket):
+    storage = Storage("s3://data/out")
+    bucket.put_object(Bucket="data", Key="out/_parts/old", Body=b"old")
+    assert storage.sizes("_parts") == {"_parts/old": 3}
+    # Not through this process's file system, which would forget its listing then.
+    bucket.put_object(Bucket="data", Key="out/_parts/new", Body=b"new one")
+    bucket.put_object(Bucket="data", Key="out/_parts/old", Body=b"longer")
+    assert storage.exists("_parts/new")
+    assert storage.size("_parts/old") == 6
+    with storage.open("_parts/new") as file:
+        assert file.read() == b"new one"
+    assert storage.sizes("_parts") == {"_parts/new": 7, "_parts/old": 6}
 
 
 def test_videos_tables_and_state_in_s3(s3, dance, tmp_path):
