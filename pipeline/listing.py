@@ -72,6 +72,8 @@ def list_videos(videos: str) -> Listing:
         found, chosen = patiently(lambda: _find(filesystem, path), f"listing {videos}")
     except Exception as error:  # every store has exceptions of its own
         raise ListingError(f"videos {videos} cannot be listed ({type(error).__name__}: {error})") from error
+    # What an object store's console makes of a folder is an empty object with a name that no file has.
+    found = {name: info for name, info in found.items() if not name.endswith("/")}
     if not found:
         raise ListingError(f"videos {videos}: there is no such file, folder or prefix, or nothing in it")
     local = isinstance(filesystem, LocalFileSystem)

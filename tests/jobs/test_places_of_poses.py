@@ -8,7 +8,9 @@ import subprocess
 import sys
 
 import pandas as pd
+import pytest
 
+from pipeline.listing import ListingError, list_videos
 from pipeline.storage import Storage
 from tests.conftest import ffmpeg
 from tests.jobs.conftest import s3_client
@@ -28,6 +30,17 @@ def test_what_another_process_wrote_after_a_listing_is_there(bucket):
     with storage.open("_parts/new") as file:
         assert file.read() == b"new one"
     assert storage.sizes("_parts") == {"_parts/new": 7, "_parts/old": 6}
+
+
+def test_what_stands_for_a_folder_is_no_video(bucket):
+    for key, contents in {"clips/": b"", "clips/2024/": b"", "clips/2024/a.mp4": b"video", "void/": b""}.items():
+        bucket.put_object(Bucket="data", Key=key, Body=contents)
+    for videos in ("s3://data/clips", "s3://data/cl", "s3://data/**"):
+        listing = list_videos(videos)
+        assert [video.uri for video in listing.videos] == ["s3://data/clips/2024/a.mp4"]
+        assert (listing.failed, listing.left_out) == ([], 0)
+    with pytest.raises(ListingError, match="nothing in it"):
+        list_videos("s3://data/void")
 
 
 def test_videos_tables_and_state_in_s3(s3, dance, tmp_path):
