@@ -160,10 +160,11 @@ def _of_catalog(catalog: str) -> Listing:
             if not is_text(row, column):
                 raise RowError(f"row {line}: {column} is {row.get(column)!r}, expected text")
             uri = absolute(resolve(row[column].strip(), catalog))
-            # Of rows with one video, the first counts: there is nothing that a second could change.
-            named.setdefault(uri, (line, {**row, column: uri}))
+            # Of rows with one video, the first counts: there is nothing that a second could change. As a quarantine
+            # always has a column uri, which is then the one that counts, its rows have a uri too.
+            named.setdefault(uri, (line, {**row, column: uri, "uri": uri}))
         except ValueError as error:
-            raw: Mapping[str, Any] = {} if isinstance(row, RowError) else row
+            raw: Mapping[str, Any] = {} if isinstance(row, RowError) else {**row, "uri": row.get(column)}
             listing.failed.append(Quarantined.of(error, "list", str(raw.get(column) or ""), line, raw))
     # Where a store does not answer now, a worker will ask again, and wait as long as that takes.
     versions = in_threads(lambda uri: attempt(lambda: version_at(uri, "video", patient=False)), list(named))

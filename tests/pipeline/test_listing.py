@@ -7,7 +7,8 @@ import fsspec
 import pytest
 
 from pipeline.catalog_file import CatalogError
-from pipeline.listing import ListingError, list_videos
+from pipeline.listing import COLUMNS, ListingError, list_videos
+from pipeline.quarantine import to_parquet
 
 
 @pytest.fixture
@@ -94,8 +95,20 @@ def test_a_catalog_names_videos_in_one_of_three_columns(folder, column):
     catalog.write_text(f"id,{column}\n1,b.mp4\n2,{folder}/a.mkv\n3,none.mp4\n4,\n5,b.mp4\n6,empty.mp4\n")
     listing = list_videos(str(catalog))
     assert [os.path.relpath(video.uri, folder) for video in listing.videos] == ["b.mp4", "a.mkv"]
-    assert listing.videos[0].row == {"id": "1", column: str(folder / "b.mp4")}
+    assert listing.videos[0].row == {"id": "1", column: str(folder / "b.mp4"), "uri": str(folder / "b.mp4")}
     assert {(entry.line, entry.stage) for entry in listing.failed} == {(3, "list"), (4, "list"), (6, "check")}
+
+
+@pytest.mark.parametrize("column", ["uri", "video", "driving"])
+def test_the_quarantine_of_a_catalog_is_a_catalog_of_what_failed(folder, tmp_path, column):
+    catalog = folder / "catalog.csv"
+    catalog.write_text(f"{column}\nlate.mp4\nb.mp4\nlater://a.mp4\n")
+    failed = list_videos(str(catalog)).failed
+    (tmp_path / "quarantine.parquet").write_bytes(to_parquet(failed, COLUMNS[:1]))
+    (folder / "late.mp4").write_bytes(b"video")
+    again = list_videos(str(tmp_path / "quarantine.parquet"))
+    assert [video.uri for video in again.videos] == [str(folder / "late.mp4")]
+    assert [entry.id for entry in again.failed] == ["later://a.mp4"], "its protocol is still unknown"
 
 
 def test_what_names_no_videos_is_refused(folder, tmp_path):
