@@ -138,7 +138,13 @@ class ExtractPoses:
             self._reporter.finish(video.uri, frames)
 
     def _finished(self, video: Video, path: Path) -> Finished:
-        video_id = sha256(path)
+        try:
+            video_id = sha256(path)
+        except OSError as error:
+            # Says nothing of its contents, whose rows of before stay.
+            raise InputError(
+                f"{video.uri} cannot be read ({error.strerror}); see to its permissions and its disk, and run again"
+            ) from error
         mark = fingerprint(video_id, self._estimator, self._request.sampling)
         answer: Any = self._ledger.claim.remote(mark, video.uri)
         owner: str | None = ray.get(answer)
