@@ -71,6 +71,11 @@ def _json_row(number: int, line: str) -> dict[str, Any] | RowError:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         return RowError(f"row {number}: not JSON ({error})")
+    try:
+        # JSON can write half a character, as "\ud800", which no table takes.
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        return RowError(f"row {number}: not Unicode ({error.reason}); mend its escaped characters")
     return row if isinstance(row, dict) else RowError(f"row {number}: a JSON object was expected, found {line[:40]!r}")
 
 

@@ -23,7 +23,7 @@ class InputError(ValueError):
 
 
 class InputRefused(InputError):
-    """An input that is there and will not be read: its size is reason enough."""
+    """An input that is there and will not be read: its size or its name is reason enough."""
 
 
 class InputMissing(InputError):

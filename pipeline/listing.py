@@ -84,7 +84,7 @@ def list_videos(videos: str) -> Listing:
             continue
         uri = name if local else str(filesystem.unstrip_protocol(name))
         line = len(listing.videos) + len(listing.failed) + 1
-        _take(listing, uri, line, {"uri": uri}, info)
+        _take(listing, uri, line, info)
     return listing
 
 
@@ -130,12 +130,24 @@ def _is_sidecar(name: str, folder: str) -> bool:
     return hidden or posixpath.splitext(name)[1].lower().lstrip(".") in _TEXTS | _PICTURES
 
 
-def _take(listing: Listing, uri: str, line: int, row: Mapping[str, Any], info: Mapping[str, Any]) -> None:
+def _take(listing: Listing, uri: str, line: int, info: Mapping[str, Any]) -> None:
+    row = {"uri": _shown(uri)}
     try:
+        _check_name(uri)
         check_size(uri, "video", info)
         listing.videos.append(Video(uri, version_of(info), line, row))
     except InputError as error:
-        listing.failed.append(_failed(error, uri, line, row))
+        listing.failed.append(_failed(error, _shown(uri), line, row))
+
+
+def _check_name(uri: str) -> None:
+    if (shown := _shown(uri)) != uri:
+        raise InputRefused(f"video {shown}: its path is not UTF-8, which tables need; rename it")
+
+
+def _shown(uri: str) -> str:
+    # A disk's names are bytes. Those that are no UTF-8 are read as characters that neither tables nor hashes take.
+    return uri.encode("utf-8", "backslashreplace").decode()
 
 
 def _failed(error: Exception, uri: str, line: int, row: Mapping[str, Any]) -> Quarantined:
@@ -160,6 +172,7 @@ def _of_catalog(catalog: str) -> Listing:
             if not is_text(row, column):
                 raise RowError(f"row {line}: {column} is {row.get(column)!r}, expected text")
             uri = absolute(resolve(row[column].strip(), catalog))
+            _check_name(uri)
             # Of rows with one video, the first counts: there is nothing that a second could change. As a quarantine
             # always has a column uri, which is then the one that counts, its rows have a uri too.
             named.setdefault(uri, (line, {**row, column: uri, "uri": uri}))

@@ -111,6 +111,35 @@ def test_the_quarantine_of_a_catalog_is_a_catalog_of_what_failed(folder, tmp_pat
     assert [entry.id for entry in again.failed] == ["later://a.mp4"], "its protocol is still unknown"
 
 
+def test_a_name_that_is_no_utf8_is_one_row_of_the_quarantine(tmp_path):
+    for name in (b"caf\xe9.mp4", b"tea.mp4"):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"video")
+    for videos in (str(tmp_path), f"{tmp_path}/*.mp4"):
+        listing = list_videos(videos)
+        assert [video.uri for video in listing.videos] == [f"{tmp_path}/tea.mp4"]
+        (failed,) = listing.failed
+        assert (failed.id, failed.stage) == (rf"{tmp_path}/caf\udce9.mp4", "check")
+        assert failed.message == rf"video {tmp_path}/caf\udce9.mp4: its path is not UTF-8, which tables need; rename it"
+        assert to_parquet([failed], COLUMNS[:1])
+    assert not list_videos(str(tmp_path / os.fsdecode(b"caf\xe9.mp4"))).videos
+
+    strange = tmp_path / os.fsdecode(b"caf\xe9")
+    strange.mkdir()
+    (strange / "catalog.csv").write_text(f"uri\na.mp4\n{tmp_path}/tea.mp4\n")
+    listing = list_videos(str(strange / "catalog.csv"))
+    assert [video.uri for video in listing.videos] == [f"{tmp_path}/tea.mp4"]
+    assert [entry.id for entry in listing.failed] == ["a.mp4"]
+
+
+def test_half_a_character_in_a_catalog_is_one_row_of_the_quarantine(folder):
+    catalog = folder / "catalog.jsonl"
+    catalog.write_text('{"uri": "a\\ud800.mp4"}\n{"uri": "b.mp4"}\n{"uri": "a.mkv", "note": "\\udfff"}\n')
+    listing = list_videos(str(catalog))
+    assert [video.uri for video in listing.videos] == [str(folder / "b.mp4")]
+    assert [(entry.line, entry.message.partition(":")[0]) for entry in listing.failed] == [(1, "row 1"), (3, "row 3")]
+    assert to_parquet(listing.failed, COLUMNS[:1])
+
+
 def test_what_names_no_videos_is_refused(folder, tmp_path):
     for videos, reason in (
         (tmp_path / "nowhere", "no such file, folder or prefix"),
