@@ -23,6 +23,11 @@ from pipeline.video_summaries import read_summaries
 
 log = logging.getLogger(__name__)
 
+_OUTDATED = (
+    "its poses in {} are not those of its row in videos.parquet: extract_poses is writing there, or was killed; "
+    "let it end, or run it again"
+)
+
 
 @dataclass
 class Selection:
@@ -81,10 +86,15 @@ def select_clips(tables: str, output: str, settings: ClipSettings) -> Selection:
 
 def _videos(folder: str, table: str, selection: Selection) -> Iterator[tuple[dict[str, Any], Iterator[PoseRows]]]:
     """Each video of a table with its poses, by id; also those in which nobody was seen, which have no rows."""
-    videos = {row["video_id"]: row for row in read_summaries(folder, COLUMNS, table)}
+    videos = {row["video_id"]: row for row in read_summaries(folder, [*COLUMNS, "fingerprint"], table)}
     waiting = sorted(videos)
     try:
         with open_pose_file(join(folder, table)) as file:
+            # Tables are put in place before videos.parquet is, whose times and cuts are then those of other frames.
+            made = file.fingerprints
+            for row in [row for row in videos.values() if made and made.get(row["video_id"]) != row["fingerprint"]]:
+                waiting.remove(row["video_id"])
+                selection.fail(row["uri"], PoseTableError(_OUTDATED.format(table)))
             for video_id, batches in file.videos():
                 reached = bisect.bisect_left(waiting, video_id)
                 for absent in waiting[:reached]:

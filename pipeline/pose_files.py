@@ -81,7 +81,7 @@ class PoseFile:
             self._parquet = pq.ParquetFile(file)
             metadata = self._parquet.metadata.metadata or {}
             self.facts: dict[str, Any] = json.loads(metadata[KEY])
-            self.contents = pq.read_table(io.BytesIO(base64.b64decode(metadata[_CONTENTS_KEY])))
+            self.contents = read_contents(metadata)
         except (pa.ArrowException, KeyError, ValueError, OSError) as error:
             raise PoseTableError(f"{name} is no pose table of this job ({type(error).__name__}: {error})") from error
         self._first_row: dict[str, tuple[int, int]] = {}
@@ -122,6 +122,11 @@ def contents_row(video_id: str, contents: pa.Table) -> dict[str, Any]:
 def contents_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Rows as ``CONTENTS``."""
     return pa.Table.from_pylist(list(rows), CONTENTS)
+
+
+def read_contents(metadata: Mapping[bytes, bytes], columns: Sequence[str] | None = None) -> pa.Table:
+    """A file's contents table, from its metadata. Raises ``KeyError`` where that has none."""
+    return pq.read_table(io.BytesIO(base64.b64decode(metadata[_CONTENTS_KEY])), columns=columns)
 
 
 def contents_to_bytes(contents: pa.Table) -> bytes:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from model.artifacts import ArtifactError, open_filesystem
 from model.keypoints import NUM_KEYPOINTS
+from pipeline.pose_files import read_contents
 from pipeline.pose_table import KEY, SCHEMA, PoseTableError, fixed_lists
 
 BATCH_ROWS = 1024
@@ -85,6 +86,15 @@ class PoseFile:
         except ValueError:
             return {}
         return facts if isinstance(facts, dict) else {}
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What each video in the file was made from and with, as the file's metadata says; empty where it does not."""
+        try:
+            contents = read_contents(self._parquet.metadata.metadata or {}, ["video_id", "fingerprint"])
+        except (KeyError, ValueError):
+            return {}
+        return dict(zip(contents["video_id"].to_pylist(), contents["fingerprint"].to_pylist(), strict=True))
 
     def batches(self, row_groups: Iterable[int] | None = None) -> Iterator[pa.RecordBatch]:
         """All rows, or those of some row groups, in order."""
