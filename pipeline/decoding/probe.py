@@ -1,6 +1,8 @@
 """What a video holds and when each of its frames is shown."""
 
 import json
+import os
+import struct
 import zlib
 from array import array
 from collections.abc import Iterator
@@ -107,17 +109,32 @@ def _index(request: dict[str, Any], stream_index: int, channel: Channel) -> tupl
         last_duration = round(1 / rate / base) if rate else 0
     duration_s = float((int(timestamps[-1] - timestamps[0]) + last_duration) * base) or 1 / 25
     _check_length(duration_s, len(timestamps), request)
-    # MP4 counts its frames exactly. AVI's header counts one or two that are not there, so only many are a sign.
-    missing = declared_frames - len(times) - discarded
-    truncated = (
-        damaged or end_s < declared_end_s - _END_SLACK_S or missing > (0 if request["container"] == "mov" else 2)
-    )
+    # AVI's header counts one or two that are not there, so only many are a sign. MP4 counts its frames exactly, also
+    # those that an edit list hides, as in what was trimmed on a phone.
+    counts_exactly = request["container"] == "mov"
+    missing = declared_frames - len(times) - discarded > (0 if counts_exactly else 2)
+    cut_short = missing and not (counts_exactly and _is_complete(request["path"]))
+    truncated = damaged or end_s < declared_end_s - _END_SLACK_S or cut_short
     return timestamps, {
         "time_base": [base.numerator, base.denominator],
         "duration_s": duration_s,
         "ordinal": ordinal,
         "truncated": truncated,
     }
+
+
+def _is_complete(path: str) -> bool:
+    """Whether an MP4's last box ends where the file does. One that has no length of its own proves nothing."""
+    with open(path, "rb") as file:
+        at, end = 0, file.seek(0, os.SEEK_END)
+        while at < end:
+            file.seek(at)
+            length, _, long_length = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
+            length = long_length if length == 1 else length
+            if length < 8:
+                return False
+            at += length
+    return at == end
 
 
 def _video_streams(container: Any) -> list[Any]:

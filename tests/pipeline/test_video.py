@@ -1,6 +1,7 @@
 """Real clips, read as they are: times, orientation, sizes, colours, damage, limits."""
 
 import logging
+import struct
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -250,6 +251,25 @@ def test_a_file_without_its_index_is_refused(moving, tmp_path):
         read_frames(headless)
 
 
+def edited(contents: bytes, start_s: float, length_s: float) -> bytes:
+    """An MP4 that shows a part of itself, as a phone trims it: all the samples are still there."""
+
+    def number(box: bytes, offset: int) -> int:
+        return int(struct.unpack_from(">I", contents, contents.index(box) + offset)[0])
+
+    changed = bytearray(contents)
+    length = round(length_s * number(b"mvhd", 16))
+    start = number(b"elst", 16) + round(start_s * number(b"mdhd", 16))
+    for box, offset, value in (
+        (b"mvhd", 20, length),
+        (b"tkhd", 24, length),
+        (b"elst", 12, length),
+        (b"elst", 16, start),
+    ):
+        struct.pack_into(">I", changed, contents.index(box) + offset, value)
+    return bytes(changed)
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
 def test_a_cut_tail_ends_the_video_early_and_says_so(clips, tmp_path, suffix, caplog):
     whole = clips / f"long.{suffix}"
@@ -268,6 +288,21 @@ def test_a_cut_tail_ends_the_video_early_and_says_so(clips, tmp_path, suffix, ca
     for ours, source in zip(read[:15], pictures(whole)[:15], strict=True):
         np.testing.assert_array_equal(ours, source)
     assert not probe_video(whole).truncated
+
+
+def test_what_an_edit_list_hides_is_not_missing_unless_the_file_is_cut(clips, tmp_path):
+    whole = write_moving(clips / "untrimmed.mp4", 50, "-g", "10", "-bf", "0", "-movflags", "+faststart")
+    trimmed, cut = tmp_path / "trimmed.mp4", tmp_path / "cut.mp4"
+    trimmed.write_bytes(edited(whole.read_bytes(), start_s=0.88, length_s=0.6))
+    cut.write_bytes(trimmed.read_bytes()[:-1])
+
+    with read_frames(trimmed) as frames:
+        read = [frame.pixels for frame in frames]
+
+    assert not frames.truncated
+    for ours, source in zip(read[:15], pictures(whole)[22:37], strict=True):
+        np.testing.assert_array_equal(ours, source)
+    assert probe_video(cut).truncated
 
 
 def test_a_broken_middle_keeps_the_length(clips, tmp_path):
