@@ -53,7 +53,7 @@ class Storage:
     def read(self, name: str) -> bytes | None:
         """Contents of a file, ``None`` when it is not there."""
         try:
-            return bytes(self._filesystem.cat_file(self._at(name)))
+            return bytes(patiently(lambda: self._filesystem.cat_file(self._at(name)), f"reading {self.path(name)}"))
         except FileNotFoundError:
             return None
 
@@ -115,7 +115,7 @@ class Storage:
     def remove(self, name: str) -> None:
         """Remove a file that may be gone already."""
         try:
-            self._filesystem.rm_file(self._at(name))
+            patiently(lambda: self._filesystem.rm_file(self._at(name)), f"removing {self.path(name)}")
         except FileNotFoundError:
             return
 

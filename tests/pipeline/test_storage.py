@@ -3,6 +3,7 @@ import pickle
 
 import pytest
 
+from pipeline import retries
 from pipeline.storage import Storage, StorageError
 
 
@@ -30,6 +31,25 @@ def test_files_are_written_read_and_removed(storage, tmp_path):
 def test_it_can_be_sent_to_another_process(storage):
     storage.write("a", b"1")
     assert pickle.loads(pickle.dumps(storage)).read("a") == b"1"
+
+
+def test_a_store_that_answers_with_an_error_is_asked_again(monkeypatch):
+    monkeypatch.setattr(retries.time, "sleep", lambda seconds: None)
+    storage = Storage("memory://patience")
+    storage.write("a", b"contents")
+    for name, ask in (("cat_file", lambda: storage.read("a")), ("rm_file", lambda: storage.remove("a"))):
+        answers = getattr(storage._filesystem, name)
+        refusals = [OSError("503: slow down"), OSError("503: slow down")]
+
+        def busy(path: str, answers=answers, refusals=refusals):
+            if refusals:
+                raise refusals.pop()
+            return answers(path)
+
+        monkeypatch.setattr(storage._filesystem, name, busy)
+        assert ask() in (b"contents", None)
+        assert not refusals
+    assert storage.read("a") is None
 
 
 def test_a_relative_folder_is_the_same_one_from_everywhere(tmp_path, monkeypatch):
