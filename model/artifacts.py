@@ -79,7 +79,8 @@ def exists(uri: str) -> bool:
 def version_of(info: Mapping[str, Any]) -> str:
     """What a store says of a file (fsspec's ``info``), as a short text that changes when the file does."""
     known = ("size", "ETag", "etag", "generation", "blob_id", "mtime", "LastModified", "last_modified", "created")
-    facts = [f"{name}={info[name]}" for name in known if info.get(name) is not None]
+    of_http = ("Last-Modified", "Content-MD5", "Digest")
+    facts = [f"{name}={info[name]}" for name in (*known, *of_http) if info.get(name) is not None]
     return hashlib.sha256(" ".join(facts).encode()).hexdigest()[:32]
 
 
@@ -111,11 +112,11 @@ def _fetch_remote(uri: str, filesystem: Any, path: str) -> Path:
         raise ArtifactError(f"{uri}: cannot be reached ({type(error).__name__}: {error})") from error
     index = cache_root() / "uris" / f"{hashlib.sha256(f'{uri} {version_of(info)}'.encode()).hexdigest()}.json"
     if index.is_file():
-        cached = cache_root() / "objects" / json.loads(index.read_text())["sha256"] / Path(path).name
+        cached = cache_root() / "objects" / json.loads(index.read_text())["sha256"] / _file_name(path)
         if cached.is_file() and cached.stat().st_size == info.get("size"):
             return cached
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=_made(cache_root())) as scratch:
-        part = Path(scratch) / Path(path).name
+        part = Path(scratch) / _file_name(path)
         log.info("fetching %s (%s bytes)", uri, f"{info.get('size') or 0:,}")
         try:
             filesystem.get_file(path, str(part))
@@ -129,6 +130,11 @@ def _fetch_remote(uri: str, filesystem: Any, path: str) -> Path:
         _made(index.parent)
         shutil.move(entry, index)
     return cached
+
+
+def _file_name(path: str) -> str:
+    # That of a signed web address goes on for hundreds of letters behind the question mark.
+    return Path(path.partition("?")[0]).name[-200:]
 
 
 def _made(folder: Path) -> Path:

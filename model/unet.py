@@ -56,20 +56,29 @@ class SingleTokenAttention:
 def set_attention(unet: PoseUNet, backend: str) -> None:
     """Choose how self-attention is computed: PyTorch's ``sdpa`` or ``xformers``; cross-attention is always folded.
 
-    Without a working xformers (no package, no GPU) the choice falls back to SDPA with one logged line.
+    xformers is for attention within frames. That between frames is short and has a batch element for every place of a
+    frame, of which xformers' kernels take 65,535 at most. Without a working xformers (no package, no GPU) the choice
+    falls back to SDPA with one logged line.
     Raises ``ValueError`` for another name.
     """
     if backend not in ATTENTION_BACKENDS:
         raise ValueError(f"attention is {backend!r}, expected one of {', '.join(ATTENTION_BACKENDS)}")
-    self_attention: AttnProcessor2_0 | XFormersAttnProcessor = AttnProcessor2_0()
+    between_frames = AttnProcessor2_0()
+    within_frames: AttnProcessor2_0 | XFormersAttnProcessor = between_frames
     if backend == "xformers":
         reason = _xformers_missing(unet.device)
         if reason is None:
-            self_attention = XFormersAttnProcessor()
+            within_frames = XFormersAttnProcessor()
         else:
             log.warning("attention 'xformers' is not usable here (%s); using PyTorch's SDPA", reason)
     folded = SingleTokenAttention()
-    unet.set_attn_processor({name: folded if ".attn2." in name else self_attention for name in unet.attn_processors})
+
+    def processor(name: str) -> Any:
+        if ".attn2." in name:
+            return folded
+        return between_frames if ".temporal_transformer_blocks." in name else within_frames
+
+    unet.set_attn_processor({name: processor(name) for name in unet.attn_processors})
 
 
 def _xformers_missing(device: torch.device) -> str | None:

@@ -48,7 +48,8 @@ def read_rows(uri: str) -> tuple[list[Row], list[str]]:
             rows = [_csv_row(number, row) for number, row in enumerate(reader, start=1)]
             columns = list(reader.fieldnames or [])
         elif suffix in ("jsonl", "ndjson"):
-            lines = [line for line in contents.decode("utf-8-sig").splitlines() if line.strip()]
+            # Not where Python sees the end of a line: JSON may hold other separators as they are.
+            lines = [line for line in contents.decode("utf-8-sig").split("\n") if line.strip()]
             rows = [_json_row(number, line) for number, line in enumerate(lines, start=1)]
             columns = sorted({name for row in rows if isinstance(row, dict) for name in row})
         else:

@@ -34,6 +34,10 @@ _HAND_BACKS = 4
 _MOST_BLOCKS = 4096
 
 
+class EstimatorUnusable(RuntimeError):
+    """Networks that a worker cannot load: no video can be done."""
+
+
 @dataclass
 class Plan:
     """The listed videos, what of them is ``resolved`` already, what is to be done. ``wanted`` gives fingerprints."""
@@ -82,7 +86,7 @@ def plan(request: Request, storage: Storage, state: State) -> Plan:
 def run(request: Request) -> Outcome:
     """Bring the output to what is asked for.
 
-    Raises what ``plan`` raises, and ``StorageError`` for an output that cannot be used.
+    Raises what ``plan`` raises, ``StorageError`` for an output that cannot be used, and ``EstimatorUnusable``.
     """
     storage = Storage(request.output)
     with storage.claimed() as claim:
@@ -130,6 +134,8 @@ def _extract(request: Request, planned: Plan, state: State, storage: Storage) ->
         while unfinished:
             before = len(unfinished)
             for outcome in _pass(request, unfinished, storage, name, at_once):
+                if isinstance(outcome, Quarantined) and outcome.stage == "model":
+                    raise EstimatorUnusable(outcome.message)
                 display.count(isinstance(outcome, Quarantined))
                 yield outcome
             attempts = ray.get(ledger.next_pass.remote())

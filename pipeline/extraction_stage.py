@@ -110,7 +110,12 @@ class ExtractPoses:
         start_servers()
         # OpenCV's own threads cost more than they gain on crops of a few hundred pixels.
         cv2.setNumThreads(threads)
-        self._estimator = request.choice.load(request.device, threads)
+        self._unusable: Exception | None = None
+        try:
+            self._estimator = request.choice.load(request.device, threads)
+        except Exception as error:
+            # Raised here, it would reach nobody but Ray.
+            self._unusable = error
         self._request = request
         self._storage = storage
         self._reporter = Reporter(ledger)
@@ -121,6 +126,8 @@ class ExtractPoses:
         return {"packed": [pack(self._outcome(unpack(packed)))["packed"] for packed in batch["packed"]]}
 
     def _outcome(self, video: Video) -> Finished | Quarantined | Deferred:
+        if self._unusable is not None:
+            return video.failed(self._unusable, "model")
         begun, frames = time.time(), 0
         try:
             if not ray.get(self._ledger.begin.remote(video.uri)):

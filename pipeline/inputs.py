@@ -114,7 +114,8 @@ def local_copy(uri: str) -> Iterator[Path]:
         yield Path(path)
         return
     with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder:
-        target = Path(folder) / (Path(path).name or "input")
+        # Files are told by their contents, and names of stores may be longer than a disk's.
+        target = Path(folder) / "input"
         try:
             patiently(lambda: filesystem.get_file(path, str(target)), f"fetching {uri}")
         except FileNotFoundError as error:

@@ -133,8 +133,18 @@ def run(request: Request) -> Outcome:
         outcome.failed.sort(key=lambda entry: entry.line)
         storage.write(MANIFEST, manifest_to_parquet({**outcome.kept, **outcome.made}))
         storage.write(QUARANTINE, quarantine_to_parquet(outcome.failed))
-        storage.remove_folder(STATE)
+        _clear_state(storage, {entry.id for entry in outcome.failed})
         return outcome
+
+
+def _clear_state(storage: Storage, failed: set[str]) -> None:
+    """Remove the snapshots of rows that are made or asked for no more. One that failed may go on from its own."""
+    if not failed:
+        storage.remove_folder(STATE)
+        return
+    for name in storage.sizes(STATE):
+        if name.split("/")[1] not in failed:
+            storage.remove(name)
 
 
 def _make(request: Request, tasks: Sequence[Task], storage: Storage) -> Iterator[dict[str, Any] | Quarantined]:

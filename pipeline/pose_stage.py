@@ -30,7 +30,12 @@ class EstimatePoses:
     def __init__(
         self, choice: EstimatorChoice, device: str, half: bool, threads: int, storage: Storage, board: str
     ) -> None:
-        self._estimator = choice.load(device, threads)
+        self._unusable: Exception | None = None
+        try:
+            self._estimator = choice.load(device, threads)
+        except Exception as error:
+            # Raised here, it would reach nobody but Ray.
+            self._unusable = error
         self._half = half
         self._storage = storage
         self._reporter = Reporter(board)
@@ -41,6 +46,10 @@ class EstimatePoses:
             yield {name: [value] for name, value in pack(work).items()}
 
     def _posed(self, tasks: list[Task]) -> Iterator[Posed | Quarantined]:
+        if self._unusable is not None:
+            for task in tasks:
+                yield task.failed(self._unusable, "model")
+            return
         first = tasks[0]
         start = time.monotonic()
         try:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from model.artifacts import sha256
 from model.estimators import PoseEstimator
 from model.estimators.tracking import count_people, follow_person
 from model.keypoints import PersonPose, PoseSequence
-from pipeline.inputs import InputFile, local_copy
+from pipeline.inputs import InputError, InputFile, local_copy
 from pipeline.pose_table import VERSION, VideoPoses, read_pose_table, write_pose_table
 from pipeline.sampling import sample_indices
 from pipeline.storage import Storage
@@ -43,7 +44,8 @@ def driving_poses(
 ) -> VideoPoses:
     """Everybody in a driving video sampled at ``fps``: out of the output folder if they are there, else estimated.
 
-    A driving URI that is itself a pose table is read and resampled. Raises ``VideoError`` or ``PoseTableError``.
+    A driving URI that is itself a pose table is read and resampled. Raises ``VideoError``, ``PoseTableError`` or
+    ``InputError``, also for a video that is no longer the one that ``driving`` says.
     """
     if is_pose_table(driving.uri):
         with local_copy(driving.uri) as path:
@@ -56,6 +58,9 @@ def driving_poses(
             return read_pose_table(table)
         with local_copy(driving.uri) as path:
             poses = _estimate(path, driving, fps, estimator, progress)
+            # They are kept for every video with these contents, and must be theirs.
+            if sha256(path) != driving.sha256:
+                raise InputError(f"driving {driving.uri} changed while it was used; run again")
         about = {"name": estimator.name, "version": estimator.version, "weights": estimator.digest}
         write_pose_table(table, poses, about)
         storage.put(table, name)

@@ -41,12 +41,13 @@ class Storage:
         return f"{self.uri}/{name}"
 
     def exists(self, name: str) -> bool:
-        return bool(self._filesystem.exists(self._at(name)))
+        return self.size(name) is not None
 
     def size(self, name: str) -> int | None:
         """Bytes of a file, ``None`` when it is not there."""
         try:
-            return int(self._filesystem.info(self._at(name))["size"])
+            found = patiently(lambda: self._filesystem.info(self._at(name)), f"asking for {self.path(name)}")
+            return int(found["size"])
         except FileNotFoundError:
             return None
 
@@ -122,7 +123,7 @@ class Storage:
     def remove_folder(self, name: str) -> None:
         """Remove a folder and all that is in it; it may be gone already."""
         try:
-            self._filesystem.rm(self._at(name), recursive=True)
+            patiently(lambda: self._filesystem.rm(self._at(name), recursive=True), f"removing {self.path(name)}")
         except FileNotFoundError:
             return
 

@@ -115,6 +115,8 @@ def _providers(device: str) -> list[str | tuple[str, dict[str, int]]]:
         return ["CPUExecutionProvider"]
     kind, _, index = device.partition(":")
     if kind == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        # CUDA's libraries may lie in packages of pip's, where nobody looks who does not import torch.
+        onnxruntime.preload_dlls()
         return [("CUDAExecutionProvider", {"device_id": int(index or 0)}), "CPUExecutionProvider"]
     logger.warning("DWPose runs on the CPU: this ONNX Runtime cannot use device %r (onnxruntime-gpu can)", device)
     return ["CPUExecutionProvider"]

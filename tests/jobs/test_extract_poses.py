@@ -178,6 +178,10 @@ def test_a_dry_run_says_what_it_would_do_and_touches_nothing(clips, tmp_path, ca
 
 def test_a_request_that_is_wrong_ends_with_2_and_one_line(clips, tmp_path, capsys, toy):
     (tmp_path / "file").write_text("")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for name in ("yolox_l.onnx", "dw-ll_ucoco_384.onnx"):
+        (broken / name).write_text("version https://git-lfs.github.com/spec/v1")
     good = (clips, tmp_path / "out")
     for arguments, reason in (
         ((clips, tmp_path / "file" / "out", *toy), "cannot be written"),
@@ -188,6 +192,7 @@ def test_a_request_that_is_wrong_ends_with_2_and_one_line(clips, tmp_path, capsy
         ((*good, "--deadline", "nan"), "deadline is nan"),
         ((*good, "--device", "cuda", *toy), "no GPU"),
         ((*good, "--pose-estimator", "dwpose"), "yolox_l.onnx"),
+        ((*good, "--pose-estimator", "dwpose", "--pose-weights", str(broken)), "ONNX Runtime cannot load it"),
     ):
         assert extract(*arguments) == WRONG_REQUEST
         message = capsys.readouterr().err.strip().splitlines()[-1]

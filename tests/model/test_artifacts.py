@@ -7,7 +7,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from model.artifacts import ArtifactError, cache_root, exists, fetch, join, open_filesystem, sha256
+from model.artifacts import ArtifactError, cache_root, exists, fetch, join, open_filesystem, sha256, version_of
 
 
 @pytest.fixture(autouse=True)
@@ -160,3 +160,9 @@ def test_sha256_reads_the_whole_file(tmp_path):
     content = bytes(range(256)) * 20_000
     (tmp_path / "x").write_bytes(content)
     assert sha256(tmp_path / "x") == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["ETag", "Last-Modified", "LastModified", "mtime", "generation"])
+def test_a_file_of_the_same_size_may_be_another(name):
+    versions = {version_of({"size": 5, name: value}) for value in ("Wed, 25 Nov 2026", "Thu, 26 Nov 2026")}
+    assert len(versions) == 2

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 import torch
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0, XFormersAttnProcessor
 
 from model.unet import PoseUNet, SingleTokenAttention, set_attention
 
@@ -89,6 +89,14 @@ def test_choosing_sdpa_folds_every_cross_attention_and_changes_nothing(golden, u
     assert 0 < len(folded) < len(unet.attn_processors)
     found = run(unet, golden, pose=golden["unet.pose_features"])
     torch.testing.assert_close(found, unfolded, rtol=0, atol=1e-5 * unfolded.std().item())
+
+
+def test_xformers_is_for_attention_within_frames(unet, monkeypatch):
+    monkeypatch.setattr("model.unet._xformers_missing", lambda device: None)
+    set_attention(unet, "xformers")
+    chosen = {name for name, one in unet.attn_processors.items() if isinstance(one, XFormersAttnProcessor)}
+    assert chosen == {n for n in unet.attn_processors if ".attn1." in n and ".temporal_transformer_blocks." not in n}
+    assert chosen
 
 
 def test_xformers_without_a_gpu_falls_back_with_one_warning(golden, unet, caplog):

@@ -31,6 +31,14 @@ def test_three_formats_say_the_same(tmp_path):
         assert found.row["mood"] == "gay"
 
 
+def test_json_may_hold_what_python_takes_for_the_end_of_a_line(tmp_path):
+    said = "one\u2028two\u2029three\x85four"
+    rows = [{"id": name, "reference": "r.png", "driving": "d.mp4", "said": said} for name in "ab"]
+    found, bad = read(tmp_path / "c.jsonl", "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+    assert bad == []
+    assert [(row.line, row.row["said"]) for row in found] == [(1, said), (2, said)]
+
+
 def test_a_number_is_an_id_in_every_format(tmp_path):
     row = {"id": 17, "reference": "r.png", "driving": "d.mp4"}
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "c.parquet")

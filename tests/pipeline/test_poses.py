@@ -7,7 +7,7 @@ import pytest
 
 from model.keypoints import NUM_KEYPOINTS, PersonPose
 from pipeline.encoding import VideoWriter
-from pipeline.inputs import InputFile
+from pipeline.inputs import InputError, InputFile
 from pipeline.pose_table import VideoPoses, write_pose_table
 from pipeline.poses import NobodySeen, at_rate, driving_poses, followed
 from pipeline.storage import Storage
@@ -67,6 +67,14 @@ def test_a_video_that_is_cut_short_is_refused_and_no_poses_are_kept(tmp_path):
     with pytest.raises(VideoError, match="ends before its header says"):
         driving_poses(InputFile(str(cut), "v", "s"), 5, Brightness(), Storage(str(tmp_path / "out")), nothing)
     assert not (tmp_path / "out").exists()
+
+
+def test_poses_of_other_contents_are_not_kept_under_those_that_were_asked_for(tmp_path):
+    driving, storage = video(tmp_path / "a.mp4"), Storage(str(tmp_path / "out"))
+    video(tmp_path / "a.mp4", frames=10)
+    with pytest.raises(InputError, match=r"a\.mp4 changed while it was used"):
+        driving_poses(driving, 5, Brightness(), storage, nothing)
+    assert not storage.sizes("poses")
 
 
 def test_a_pose_table_drives_without_an_estimator_and_at_another_rate(tmp_path):

@@ -37,18 +37,25 @@ def test_a_store_that_answers_with_an_error_is_asked_again(monkeypatch):
     monkeypatch.setattr(retries.time, "sleep", lambda seconds: None)
     storage = Storage("memory://patience")
     storage.write("a", b"contents")
-    for name, ask in (("cat_file", lambda: storage.read("a")), ("rm_file", lambda: storage.remove("a"))):
+    for name, ask, answer in (
+        ("cat_file", lambda: storage.read("a"), b"contents"),
+        ("info", lambda: storage.size("a"), 8),
+        ("info", lambda: storage.exists("a"), True),
+        ("rm_file", lambda: storage.remove("a"), None),
+        ("rm", lambda: storage.remove_folder("b"), None),
+    ):
         answers = getattr(storage._filesystem, name)
         refusals = [OSError("503: slow down"), OSError("503: slow down")]
 
-        def busy(path: str, answers=answers, refusals=refusals):
+        def busy(path: str, answers=answers, refusals=refusals, **options):
             if refusals:
                 raise refusals.pop()
-            return answers(path)
+            return answers(path, **options)
 
         monkeypatch.setattr(storage._filesystem, name, busy)
-        assert ask() in (b"contents", None)
+        assert ask() == answer
         assert not refusals
+        monkeypatch.setattr(storage._filesystem, name, answers)
     assert storage.read("a") is None
 
 
