@@ -95,10 +95,13 @@ class Storage:
         return patiently(lambda: self._filesystem.open(self._at(name), "rb"), f"opening {self.path(name)}")
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Every file in and below a folder: its name and its bytes. A folder that is not there holds none."""
+        """Every file in and below a folder: its name and its bytes. A folder that is not there holds none, nor does the
+        empty object by which some consoles mark one.
+        """
         found = patiently(lambda: self._filesystem.find(self._at(folder), detail=True), f"listing {self.path(folder)}")
         root = f"{self._root.rstrip('/')}/"
-        return {path.removeprefix(root): int(info["size"]) for path, info in sorted(found.items())}
+        files = {path: info for path, info in sorted(found.items()) if not path.endswith("/")}
+        return {path.removeprefix(root): int(info["size"]) for path, info in files.items()}
 
     def move(self, source: str, target: str) -> None:
         """Publish a whole file under another name, in one step; what had that name is replaced.
