@@ -115,11 +115,12 @@ class Coordinator:
         await self.finish(job.name)
         size = _COPIES * nbytes
         async with self._room:
-            await self._room.wait_for(lambda: self._fits(size))
-            # Somebody who has died meanwhile may have waited for the same.
+            await self._room.wait_for(lambda: self._fits(job.name, size))
+            # Somebody who has died meanwhile may have waited for the same, and may have come first.
             self._drop(job.name)
             video = _Video(VideoRun(job, content[0], self._pool, self._traffic), job, size)
             self._videos[job.name] = video
+            self._room.notify_all()
         video.begin(self._split)
 
     async def steps_done(self, name: str, more_than: int) -> int:
@@ -176,9 +177,10 @@ class Coordinator:
             raise UnknownVideo(name)
         return self._videos[name]
 
-    def _fits(self, size: int) -> bool:
+    def _fits(self, name: str, size: int) -> bool:
+        others = [video.size for other, video in self._videos.items() if other != name]
         store = ray.cluster_resources().get("object_store_memory", 0.0)
-        return not self._videos or sum(video.size for video in self._videos.values()) + size <= _STORE_SHARE * store
+        return not others or sum(others) + size <= _STORE_SHARE * store
 
     def _split(self) -> bool:
         """Whether the two passes of a window had better be made by two workers."""

@@ -35,6 +35,13 @@ def join(base: str, name: str) -> str:
     return f"{base.rstrip('/')}/{name}"
 
 
+def file_name(path: str) -> str:
+    """The name of a store's file on a disk: the end of it, without what stands behind the question mark of a signed web
+    address, and of no more bytes than disks take.
+    """
+    return Path(path.partition("?")[0]).name.encode()[-200:].decode(errors="ignore")
+
+
 def open_filesystem(uri: str) -> tuple[Any, str]:
     """The fsspec file system of a URI and the path within it. It asks its store each time, and remembers no listing.
 
@@ -112,11 +119,11 @@ def _fetch_remote(uri: str, filesystem: Any, path: str) -> Path:
         raise ArtifactError(f"{uri}: cannot be reached ({type(error).__name__}: {error})") from error
     index = cache_root() / "uris" / f"{hashlib.sha256(f'{uri} {version_of(info)}'.encode()).hexdigest()}.json"
     if index.is_file():
-        cached = cache_root() / "objects" / json.loads(index.read_text())["sha256"] / _file_name(path)
+        cached = cache_root() / "objects" / json.loads(index.read_text())["sha256"] / file_name(path)
         if cached.is_file() and cached.stat().st_size == info.get("size"):
             return cached
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=_made(cache_root())) as scratch:
-        part = Path(scratch) / _file_name(path)
+        part = Path(scratch) / file_name(path)
         log.info("fetching %s (%s bytes)", uri, f"{info.get('size') or 0:,}")
         try:
             filesystem.get_file(path, str(part))
@@ -130,11 +137,6 @@ def _fetch_remote(uri: str, filesystem: Any, path: str) -> Path:
         _made(index.parent)
         shutil.move(entry, index)
     return cached
-
-
-def _file_name(path: str) -> str:
-    # That of a signed web address goes on for hundreds of letters behind the question mark.
-    return Path(path.partition("?")[0]).name[-200:]
 
 
 def _made(folder: Path) -> Path:

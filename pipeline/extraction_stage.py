@@ -30,6 +30,7 @@ from pipeline.pose_store import part_name
 from pipeline.poses import people_in_frames
 from pipeline.progress import ProgressBoard, Reporter
 from pipeline.quarantine import Quarantined
+from pipeline.retries import patiently
 from pipeline.storage import Storage, StorageError
 from pipeline.tasks import pack, unpack
 from pipeline.video import FrameReader, VideoError, read_frames
@@ -112,7 +113,9 @@ class ExtractPoses:
         cv2.setNumThreads(threads)
         self._unusable: Exception | None = None
         try:
-            self._estimator = request.choice.load(request.device, threads)
+            self._estimator = patiently(
+                lambda: request.choice.load(request.device, threads), "loading the pose networks"
+            )
         except Exception as error:
             # Raised here, it would reach nobody but Ray.
             self._unusable = error

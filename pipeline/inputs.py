@@ -12,7 +12,7 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from model.artifacts import ArtifactError, open_filesystem, version_of
+from model.artifacts import ArtifactError, file_name, open_filesystem, version_of
 from pipeline.retries import is_outage, patiently
 
 MAX_BYTES = {"reference": 256 << 20, "driving": 64 << 30, "video": 64 << 30}
@@ -114,8 +114,7 @@ def local_copy(uri: str) -> Iterator[Path]:
         yield Path(path)
         return
     with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder:
-        # Files are told by their contents, and names of stores may be longer than a disk's.
-        target = Path(folder) / "input"
+        target = Path(folder) / (file_name(path) or "input")
         try:
             patiently(lambda: filesystem.get_file(path, str(target)), f"fetching {uri}")
         except FileNotFoundError as error:

@@ -20,6 +20,7 @@ from pipeline.inputs import local_copy
 from pipeline.poses import driving_poses, followed
 from pipeline.progress import Reporter
 from pipeline.quarantine import Quarantined
+from pipeline.retries import patiently
 from pipeline.storage import Storage
 from pipeline.tasks import Posed, Task, pack, unpack
 
@@ -32,7 +33,7 @@ class EstimatePoses:
     ) -> None:
         self._unusable: Exception | None = None
         try:
-            self._estimator = choice.load(device, threads)
+            self._estimator = patiently(lambda: choice.load(device, threads), "loading the pose networks")
         except Exception as error:
             # Raised here, it would reach nobody but Ray.
             self._unusable = error

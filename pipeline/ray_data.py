@@ -27,11 +27,15 @@ def connect(dashboard: bool = False) -> None:
 
 def _see(address: str) -> None:
     """Whether somebody listens at ``host:port``: Ray itself would try for minutes, and then end the process."""
-    place = urlsplit(f"//{address}")
-    if "://" in address or place.hostname is None or place.port is None:
+    try:
+        place = urlsplit(f"//{address}")
+        host, port = place.hostname, place.port
+    except ValueError:
+        return
+    if "://" in address or host is None or port is None:
         return
     try:
-        socket.create_connection((place.hostname, place.port), timeout=_ANSWERS_WITHIN_S).close()
+        socket.create_connection((host, port), timeout=_ANSWERS_WITHIN_S).close()
     except OSError as error:
         raise RuntimeError(
             f"no Ray answers at {address} ({error}); start it there, or mend or unset RAY_ADDRESS: without it a local "

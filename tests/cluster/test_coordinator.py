@@ -171,6 +171,24 @@ def test_a_video_that_nobody_asks_for_any_more_is_dropped(local_ray, monkeypatch
     assert "dead: nobody has asked for it" in caplog.text
 
 
+def test_one_that_died_waiting_does_not_keep_its_successor_waiting(local_ray):
+    """All three are as large as all there is room for."""
+    first, second = toy.job(12, "first"), toy.job(12, "second")
+    size = int(ray.cluster_resources()["object_store_memory"])
+
+    async def work() -> None:
+        coordinator = Coordinator(cloudpickle.dumps(toy.loader()), WorkerDemand(1, 0.01))
+        contents = [ray.put(toy.ToyContent()) for _ in range(3)]
+        await coordinator.start(first, contents[:1], size)
+        waiting = [asyncio.create_task(coordinator.start(second, [content], size)) for content in contents[1:]]
+        await asyncio.sleep(0.1)
+        assert not any(task.done() for task in waiting)
+        await coordinator.finish("first")
+        await asyncio.wait_for(asyncio.gather(*waiting), 10)
+
+    asyncio.run(work())
+
+
 def test_what_goes_through_the_coordinator_does_not_grow_with_the_windows_length(pools):
     handle, used = pools(2), []
     frame = 4 * toy.SHAPE[1] * toy.SHAPE[2] * 4

@@ -37,6 +37,7 @@ def test_names_of_stores_may_be_longer_than_those_of_a_disk():
     with fsspec.open(uri, "wb") as file:
         file.write(b"video")
     with local_copy(uri) as path:
+        assert path.name == "a.mp4"
         assert path.read_bytes() == b"video"
     assert fetch(uri).name == "a.mp4"
 
@@ -48,6 +49,7 @@ def test_a_local_file_is_used_in_place_and_a_remote_one_goes_again(tmp_path):
     with fsspec.open("memory://in/a.mp4", "wb") as file:
         file.write(b"video")
     with local_copy("memory://in/a.mp4") as path:
+        assert path.name == "a.mp4"
         assert path.read_bytes() == b"video"
     assert not path.exists()
     with pytest.raises(InputError, match="cannot be fetched"), local_copy("memory://in/none.mp4"):

@@ -19,7 +19,7 @@ def test_a_cluster_that_does_not_answer_is_named_at_once(monkeypatch):
             connect()
 
 
-@pytest.mark.parametrize("address", ["", "local", "auto", "ray://127.0.0.1:1"])
+@pytest.mark.parametrize("address", ["", "local", "auto", "ray://127.0.0.1:1", "localhost:a"])
 def test_what_is_no_place_is_left_to_ray(monkeypatch, address):
     asked = []
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
