@@ -52,7 +52,9 @@ class FigureClips:
             # The decoder looks along time: what it learns from has no leap in it.
             chosen = list(range(first, first + settings.frames))
         clip = figure_clip(seed, index, total, settings.height, settings.width, motion, chosen)
-        if settings.crop and not self.held_out and index < settings.crop_share * settings.steps * settings.batch:
+        # By the step, not by the clip: the clips of one step are stacked, so all must have one size.
+        early = index // settings.batch < settings.crop_share * settings.steps
+        if settings.crop and early and not self.held_out:
             return around_figure(clip, settings.crop, self.grid, rng)
         return training_clip(clip.frames, clip.detected, settings, self.grid)
 

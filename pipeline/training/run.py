@@ -63,7 +63,8 @@ class Request:
     def fingerprint(self) -> str:
         """Of what the result depends on; a run goes on only from a state with the same."""
         settings = asdict(self.settings)
-        if self.settings.schedule == "constant":
+        # Then a step is the same however many follow, unless a share of them decides which are on squares.
+        if self.settings.schedule == "constant" and not self.settings.crop:
             del settings["steps"]
         motions = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in self.motions]
         start = [self.model, self.checkpoint, self.vae, motions, self.clips, self.poses, self.workers]

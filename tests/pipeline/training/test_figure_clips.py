@@ -49,6 +49,15 @@ def test_a_vae_learns_from_squares_first_and_whole_pictures_then():
     assert dataclasses.replace(make, held_out=True)(0).frames.shape == (5, 96, 64, 3)
 
 
+def test_clips_of_one_step_have_one_size_wherever_the_squares_end():
+    settings = dataclasses.replace(
+        SETTINGS, objective="autoencoding", learn=("vae",), batch=3, steps=3, crop=32, crop_share=0.5
+    )
+    make = FigureClips(settings, GRID)
+    sides = [make(index).frames.shape[1] for index in range(9)]
+    assert sides == [32] * 6 + [96] * 3
+
+
 def test_hands_weigh_ten_and_the_ablation_one():
     clip = next(
         made
