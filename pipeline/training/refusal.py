@@ -39,5 +39,6 @@ def unless_refused(refusal: Any, work: Callable[[], None]) -> None:
     except ValueError as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
         if not isinstance(cause, StorageError):
-            ray.get(refusal.say.remote(str(cause)))
+            # Ray Data adds what it says about tries of its own.
+            ray.get(refusal.say.remote(str(cause).partition("\nFailed to apply UDF")[0]))
         raise

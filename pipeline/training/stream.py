@@ -66,6 +66,8 @@ def _made(make: MakeClip, steps: list[list[int]]) -> Dataset:
     # The order is what was asked for, and a step without one of its clips would be another step.
     context.execution_options.preserve_order = True
     context.max_errored_blocks = 0
+    # Wrapped, what is wrong with a file or row would not be a ValueError, and be tried again.
+    context.raise_original_map_exception = True
     tasks = max(1, min(len(indices), 2 * int(ray.cluster_resources().get("CPU", 1))))
     return ray.data.from_items(indices, override_num_blocks=tasks).map_batches(_Make(make), batch_size=1).materialize()
 

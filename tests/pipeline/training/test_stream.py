@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import ray
 
 from model.training.batches import TrainingClip
 from pipeline.training import stream
+from pipeline.training.refusal import Refusal, unless_refused
 from pipeline.training.stream import clip_indices, stream_clips
 
 
@@ -44,5 +46,8 @@ def test_whatever_goes_wrong_with_a_clip_reaches_the_trainer(local_ray):
     def broken(index: int) -> TrainingClip:
         raise ValueError(f"clip {index} is broken")
 
-    with pytest.raises(Exception, match="clip 0 is broken"):
-        list(stream_clips(broken, 0, 2, 1, 0, 1, clip_bytes=1000))
+    refusal = Refusal.remote()
+    with pytest.raises(ValueError, match="clip 0 is broken"):
+        unless_refused(refusal, lambda: list(stream_clips(broken, 0, 2, 1, 0, 1, clip_bytes=1000)))
+    # No second try would mend it.
+    assert ray.get(refusal.reason.remote()) == "clip 0 is broken"
