@@ -76,5 +76,7 @@ def _shard(objective: nn.Module, device: str, world: int) -> None:
             unet: Any = network
             for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
                 fully_shard(block, mesh=mesh, reshard_after_forward=True)
-        # Else what was gathered for a validation would be trained on.
-        fully_shard(network, mesh=mesh, reshard_after_forward=True)
+        # A VAE is never called itself, only its encoder and decoder are.
+        for part in network.children() if name == "vae" else (network,):
+            # Else what was gathered for a validation would be trained on.
+            fully_shard(part, mesh=mesh, reshard_after_forward=True)

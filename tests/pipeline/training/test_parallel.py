@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from diffusers import AutoencoderKLTemporalDecoder
 from torch.distributed.tensor import DTensor
 
 from model.checkpoint import load_networks
@@ -45,6 +46,7 @@ SETTINGS = {
     "lora": dataclasses.replace(WHOLE, learn=("pose_net", "lora"), lora_rank=2),
     "parts": dataclasses.replace(WHOLE, accumulate=2, checkpointing=True),
 }
+VAE = dataclasses.replace(WHOLE, objective="autoencoding", learn=("vae",))
 # Spread tensors take a minute in small sizes.
 SPREAD = ["copies", pytest.param("shards", marks=pytest.mark.soak)]
 
@@ -85,6 +87,22 @@ def learn(settings: TrainingSettings, workers: Workers, folder: Path) -> None:
         torch.save({"norms": torch.tensor(norms), "validation": torch.tensor(validation)}, folder / "metrics.pt")
 
 
+def learn_vae(workers: Workers, folder: Path) -> None:
+    """Steps of the VAE, a validation and the export."""
+    networks = small_networks()
+    torch.manual_seed(0)
+    # With one layer, parameters of its middle would be used by none.
+    vae = AutoencoderKLTemporalDecoder.from_config({**networks.vae.config, "layers_per_block": 2})
+    learner = Learner(VAE, dataclasses.replace(networks, vae=vae), "cpu", workers)
+    for _ in range(STEPS):
+        step(learner)
+    validation = validation_loss(learner, [random_clip(9)])
+    save(learner, folder)
+    learner.export(folder / f"export{workers.rank}", [random_clip(9)])
+    if workers.rank == 0:
+        torch.save({"validation": torch.tensor(validation)}, folder / "metrics.pt")
+
+
 def held(learner: Learner) -> list[tuple[int, int]]:
     """Of each tensor that learning takes: numbers that this worker has, and that there are."""
     tensors = [*learner.learned.values(), *(each.grad for each in learner.learned.values())]
@@ -100,6 +118,7 @@ def work(rank: int, spread: str, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     for name, settings in SETTINGS.items():
         learn(settings, Workers(rank, 2, shard=spread == "shards"), folder / name)
+    learn_vae(Workers(rank, 2, shard=spread == "shards"), folder / "vae")
     torch.save([Workers(rank, 2).first_says(rank == first) for first in (0, 1)], folder / f"said{rank}.pt")
     dist.destroy_process_group()
 
@@ -114,6 +133,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         if spread == "alone":
             for name, settings in SETTINGS.items():
                 learn(settings, Workers(), folder / name)
+            learn_vae(Workers(), folder / "vae")
         else:
             mp.spawn(work, (spread, folder), nprocs=2)
         return folder
@@ -160,6 +180,17 @@ def test_the_averages_are_exported_whole_under_the_released_names(runs, settings
             torch.testing.assert_close(found[owner], (base[owner] + second @ tensor).half().float(), rtol=1e-3, atol=0)
         elif ".lora_B." not in name:
             assert torch.equal(found[name], tensor.half().float()), name
+
+
+@pytest.mark.parametrize("spread", SPREAD)
+def test_two_workers_learn_the_vae_that_one_learns(runs, spread):
+    expected, found = result(runs("alone") / "vae"), result(runs(spread) / "vae")
+    torch.testing.assert_close(found["learned"], expected["learned"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(found["optimizer"], expected["optimizer"], rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(found["validation"], expected["validation"], rtol=1e-4, atol=0)
+    whole = AutoencoderKLTemporalDecoder.from_pretrained(runs(spread) / "vae" / "export0" / "vae", variant="fp16")
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(tensor, found["average"][f"vae.{name}"], rtol=1e-3, atol=1e-7)
 
 
 @pytest.mark.soak
