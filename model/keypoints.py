@@ -105,8 +105,8 @@ class PoseSequence:
     def __len__(self) -> int:
         return len(self.keypoints)
 
-    def __getitem__(self, frames: slice) -> PoseSequence:
-        """The same person in a range of frames."""
+    def __getitem__(self, frames: slice | list[int]) -> PoseSequence:
+        """The same person in a range of frames, or in those given."""
         return PoseSequence(
             self.keypoints[frames],
             self.scores[frames],

@@ -61,7 +61,7 @@ def measure(chunks: Iterable[PoseRows]) -> Measures:
                 area=box_areas(rows.boxes),
                 confidence=np.stack([rows.scores[:, part].mean(axis=1) for part in PARTS.values()], axis=1),
                 reliable=np.stack([hand_reliable(rows.scores, side) for side in HANDS], axis=1),
-                quality=np.mean([rows.scores[:, part].mean(axis=1) for part in _QUALITY], axis=0),
+                quality=quality(rows.scores),
                 speed=_speeds(joined)[-len(rows.frame) :],
             )
         )
@@ -70,6 +70,11 @@ def measure(chunks: Iterable[PoseRows]) -> Measures:
     return Measures(
         **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Measures)}
     )
+
+
+def quality(scores: np.ndarray) -> np.ndarray:
+    """``Measures.quality``, (N,), of ``scores`` (N, 133)."""
+    return np.asarray(np.mean([scores[:, part].mean(axis=1) for part in _QUALITY], axis=0))
 
 
 def _speeds(rows: PoseRows) -> np.ndarray:

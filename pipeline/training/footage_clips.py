@@ -17,12 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.artifacts import join
+from model.estimators.tracking import box_areas
 from model.framing import CoverFit, LatentGrid
 from model.keypoints import NUM_KEYPOINTS, PoseSequence
 from model.mirroring import mirrored
 from model.training.batches import TrainingClip
 from pipeline.clip_table import KEPT
 from pipeline.inputs import InputError, identify, local_copy
+from pipeline.pose_measures import quality
 from pipeline.pose_reader import PoseRows, join_rows, open_parquet, open_pose_file
 from pipeline.pose_table import PoseTableError
 from pipeline.training.guided_clip import training_clip
@@ -97,8 +99,10 @@ class FootageClips:
         first = row["start"] + int(rng.integers(row["frames"] - settings.frames + 2))
         frames = [row["reference"], *range(first, first + settings.frames - 1)]
         poses = self._poses_of(row, frames)
-        pictures = self._pictures(row, frames)
-        fit = _around(poses, settings.height, settings.width)
+        fit, reference = _around(poses, settings.height, settings.width)
+        shown = [reference, *range(1, settings.frames)]
+        poses = poses[shown]
+        pictures = self._pictures(row, [frames[place] for place in shown])
         fitted = np.stack([fit.image(picture, antialias=True) for picture in pictures])
         moved = poses.moved(
             lambda points: fit.points(points, poses.height, poses.width), settings.width, settings.height
@@ -149,11 +153,27 @@ def held_out(video_id: str) -> bool:
     return int(hashlib.sha256(video_id.encode()).hexdigest(), 16) % HELD_OUT_OF == 0
 
 
-def _around(poses: PoseSequence, height: int, width: int) -> CoverFit:
-    """The picture scaled to cover ``height`` x ``width``, cropped where the person is."""
+def _around(poses: PoseSequence, height: int, width: int) -> tuple[CoverFit, int]:
+    """The picture scaled to cover ``height`` x ``width``, cropped where the person is, and which frame comes first.
+
+    That is the reference, frame 0, unless the person is too far away in it for one crop to hold it with the others:
+    then the one which shows most of the person, and of those alike the surest. A reference without the person would
+    teach the network to make up looks, or to take poses for an empty room.
+    """
     fit = CoverFit.of(poses.height, poses.width, height, width)
-    boxes = fit.points(poses.boxes.reshape(-1, 2), poses.height, poses.width) + np.array([fit.left, fit.top])
-    x, y = 0.5 * (boxes.min(axis=0) + boxes.max(axis=0))
+    boxes = fit.points(poses.boxes.reshape(-1, 2, 2), poses.height, poses.width) + np.array([fit.left, fit.top])
+    crop = np.array([width, height])
+    own = boxes
+    if len(boxes) > 1 and bool((np.ptp(boxes.reshape(-1, 2), axis=0) > crop).any()):
+        own = boxes[1:]
+    corners = own.reshape(-1, 2)
+    x, y = 0.5 * (corners.min(axis=0) + corners.max(axis=0))
     left = int(np.clip(round(float(x) - width / 2), 0, fit.scaled_width - width))
     top = int(np.clip(round(float(y) - height / 2), 0, fit.scaled_height - height))
-    return dataclasses.replace(fit, left=left, top=top)
+    fit = dataclasses.replace(fit, left=left, top=top)
+    if own is boxes:
+        return fit, 0
+    inside = np.clip(boxes, [left, top], [left + width, top + height])
+    share = box_areas(inside.reshape(-1, 4)) / np.maximum(box_areas(boxes.reshape(-1, 4)), 1.0)
+    sure = quality(poses.scores)
+    return fit, max(range(len(poses)), key=lambda frame: (share[frame], frame == 0, sure[frame]))

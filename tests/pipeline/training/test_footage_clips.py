@@ -1,0 +1,75 @@
+"""Clips of footage show their person, wherever the reference frame does."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from model.framing import LatentGrid
+from model.keypoints import NUM_KEYPOINTS, PersonPose
+from model.training.batches import TrainingClip
+from pipeline.clip_table import KEPT
+from pipeline.pose_table import VideoPoses
+from pipeline.training.footage_clips import FootageClips
+from pipeline.training.settings import TrainingSettings
+from tests.conftest import ffmpeg
+from tests.pipeline.pose_output import write_output
+
+GRID = LatentGrid(4, 8, 16)
+SETTINGS = TrainingSettings(frames=5, width=48, height=80)
+WIDTH, HEIGHT, FRAMES = 320, 160, 20
+
+
+def somebody(x: float, size: float) -> PersonPose:
+    """Keypoints on a line in the middle of a box ``size`` wide, from x on."""
+    keypoints = np.stack([np.full(NUM_KEYPOINTS, x + size / 2), np.linspace(15, 145, NUM_KEYPOINTS)], axis=1)
+    box = np.array([x, 10, x + size, 150], np.float32)
+    return PersonPose(0, keypoints.astype(np.float32), np.full(NUM_KEYPOINTS, 0.9, np.float32), box, 0.9)
+
+
+def clip_of(folder: Path, before: int, after: int, size: int) -> TrainingClip:
+    """Frames 10 and later of a white box on black, which is at ``before`` until then and at ``after`` from then on; the
+    reference is frame 3.
+    """
+    path = folder / "video.mp4"
+    ground, box = (
+        f"color={colour}:s={shape}:r=10:d={FRAMES / 10}"
+        for colour, shape in (("black", f"{WIDTH}x{HEIGHT}"), ("white", f"{size}x140"))
+    )
+    place = f"overlay=x='if(lt(n,10),{before},{after})':y=10"
+    ffmpeg("-f", "lavfi", "-i", ground, "-f", "lavfi", "-i", box, "-filter_complex", place, "-crf", "10", path)
+    video_id = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    people = [[somebody(before if frame < 10 else after, size)] for frame in range(FRAMES)]
+    times = [frame / 10 for frame in range(FRAMES)]
+    write_output(folder, {"1.parquet": [VideoPoses(video_id, str(path), 10.0, WIDTH, HEIGHT, times, people)]})
+    row = {"video_id": video_id, "uri": str(path), "status": KEPT, "start": 10, "frames": 10}
+    table = pa.Table.from_pylist([{**row, "person_id": 0, "reference": 3}])
+    pq.write_table(table, folder / "clips.parquet")
+    return FootageClips(SETTINGS, GRID, str(folder / "clips.parquet"), str(folder))(0)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 280), (280, 0), (0, 90)])
+def test_a_reference_far_from_the_clip_gives_way_to_a_frame_of_it(tmp_path, before, after):
+    clip = clip_of(tmp_path, before, after, size=40)
+    white = (clip.frames > 200).mean(axis=(1, 2, 3))
+    # The box takes 20 x 70 of the 48 x 80 pixels.
+    np.testing.assert_allclose(white, 20 * 70 / (48 * 80), atol=0.05)
+    assert (clip.guidance.reshape(5, -1).max(axis=1) > 0).all()
+    assert (clip.guidance[0] == clip.guidance[1]).all()
+
+
+def test_a_reference_that_fits_beside_the_clip_is_kept(tmp_path):
+    clip = clip_of(tmp_path, 100, 140, size=40)
+    white = (clip.frames > 200).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(white, 20 * 70 / (48 * 80), atol=0.05)
+    assert (clip.guidance[0] != clip.guidance[1]).any()
+
+
+def test_a_person_too_wide_for_the_crop_is_in_its_middle(tmp_path):
+    clip = clip_of(tmp_path, 0, 100, size=160)
+    assert ((clip.frames > 200).mean(axis=(1, 2, 3)) > 0.8).all()
