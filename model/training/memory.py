@@ -18,7 +18,8 @@ class TrainingMemory:
     """Bytes on one worker, all in float32 but what is computed in another precision.
 
     ``weights`` of all networks; ``gradients``, ``moments`` (two, of AdamW) and ``average`` of what learns;
-    ``activations`` kept for the backward pass; ``passing``: what is there for a moment, next to the weights.
+    ``activations`` kept for the backward pass; ``gathered``: a part of what is spread, whole while it is computed with;
+    ``encoding``: of the pictures, before there are activations. ``gradients_stay``: they are there from the start.
     """
 
     weights: int
@@ -26,15 +27,21 @@ class TrainingMemory:
     moments: int
     average: int
     activations: int
-    passing: int
+    gathered: int
+    encoding: int
+    gradients_stay: bool
 
     @property
     def peak(self) -> int:
         """What is there before a step, and the most of what comes and goes in it.
 
-        An encoding is over before activations are kept; gradients take their place one by one.
+        An encoding is over before activations are kept; gradients take their place one by one, unless they stay.
         """
-        return self.weights + self.moments + self.average + max(self.activations, self.gradients, self.passing)
+        before = self.weights + self.moments + self.average
+        coming = max(self.activations + self.gathered, self.encoding)
+        if self.gradients_stay:
+            return before + self.gradients + coming
+        return before + max(coming, self.gradients + self.gathered)
 
 
 class Kept:
@@ -89,12 +96,17 @@ def activations(objective: nn.Module, forward: Callable[[], torch.Tensor]) -> in
 
 
 def training_memory(
-    objective: nn.Module, learned: Mapping[str, nn.Parameter], kept: int, encoded: tuple[int, ...], shards: int
+    objective: nn.Module,
+    learned: Mapping[str, nn.Parameter],
+    kept: int,
+    encoded: tuple[int, ...],
+    shards: int,
+    gradients_stay: bool,
 ) -> TrainingMemory:
     """The whole, ``kept`` being what ``activations`` found.
 
     ``encoded`` is the shape (N, 3, H, W) of the pictures that a VAE which does not learn encodes at a time. What learns
-    is spread over ``shards`` workers; of what is spread, one part at a time is whole.
+    is spread over ``shards`` workers; of what is spread, one part at a time is whole, with its gradients.
     """
     learning = sum(parameter.numel() for parameter in learned.values())
     frozen = sum(parameter.numel() for parameter in objective.parameters()) - learning
@@ -102,22 +114,32 @@ def training_memory(
     vae: Any = objective.get_submodule("vae")
     pictures, _, height, width = encoded
     encoding = _ENCODER_MAPS * pictures * height * width * vae.config["block_out_channels"][0]
-    whole = 2 * max(sum(p.numel() for p in child.parameters()) for child in _parts(objective)) if shards > 1 else 0
+    whole = 2 * max(sum(p.numel() for p in part.parameters()) for part in _parts(objective)) if shards > 1 else 0
     return TrainingMemory(
         weights=4 * (frozen + share),
         gradients=4 * share,
         moments=8 * share,
         average=4 * share,
         activations=kept,
-        passing=4 * max(whole, encoding),
+        gathered=4 * whole,
+        encoding=4 * encoding,
+        gradients_stay=gradients_stay,
     )
 
 
 def _parts(objective: nn.Module) -> list[nn.Module]:
-    """What is put together at a time where it is spread: the UNet's blocks and the other networks."""
+    """What is put together at a time where it is spread: of networks that learn the UNet's blocks, the VAE's halves and
+    the others whole.
+    """
     parts: list[nn.Module] = []
     for name, network in objective.named_children():
-        parts.extend([*network.down_blocks, network.mid_block, *network.up_blocks] if name == "unet" else [network])  # type: ignore
+        found: Any = network
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            continue
+        if name == "unet":
+            parts.extend([*found.down_blocks, found.mid_block, *found.up_blocks])
+        else:
+            parts.extend(network.children() if name == "vae" else [network])
     return parts
 
 

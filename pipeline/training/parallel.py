@@ -34,7 +34,8 @@ class Workers:
         if self.shard:
             _shard(objective, device, self.world)
             return objective.to(device)
-        return DistributedDataParallel(objective.to(device))
+        # Gradients in the buffers that are sent, or there would be each of them twice.
+        return DistributedDataParallel(objective.to(device), gradient_as_bucket_view=True)
 
     def first_says(self, flag: bool) -> bool:
         """``flag`` of the first worker. All must ask."""

@@ -37,8 +37,9 @@ class Plan:
             ("AdamW's moments", memory.moments),
             ("averaged weights", memory.average),
             (f"activations of {self.clips} clips", memory.activations),
-            ("gradients, as activations go", memory.gradients),
-            ("encoding, or parts put together", memory.passing),
+            ("gradients, beside them" if memory.gradients_stay else "gradients, as activations go", memory.gradients),
+            ("parts put together, beside them", memory.gathered),
+            ("encoding, before them", memory.encoding),
             ("at most at once", memory.peak),
         ]
         cells = [(name, f"{size / 2**30:.2f} GiB") for name, size in rows]
@@ -62,7 +63,9 @@ def plan(settings: TrainingSettings, model: str, vae: str | None, workers: int, 
         kept = activations(objective, _forward(settings, networks, objective, clips))
         pictures = 0 if settings.objective == "autoencoding" else clips * settings.frames
         encoded = (pictures, 3, settings.height, settings.width)
-        memory = training_memory(objective, learned, kept, encoded, workers if shard else 1)
+        # Those of earlier parts wait for the next ones; and copies of a network have a buffer to agree in (DDP).
+        stay = clips < per_worker or (workers > 1 and not shard)
+        memory = training_memory(objective, learned, kept, encoded, workers if shard else 1, stay)
         return Plan(
             parameters=sum(parameter.numel() for parameter in objective.parameters()),
             learned=sum(parameter.numel() for parameter in learned.values()),

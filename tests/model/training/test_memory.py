@@ -57,23 +57,35 @@ def test_the_sums_are_those_of_adamw_in_float32(objective):
     learned = choose_learned(objective, ["unet"])
     learning = sum(parameter.numel() for parameter in learned.values())
     frozen = sum(parameter.numel() for parameter in objective.parameters()) - learning
-    memory = training_memory(objective, learned, 1000, (1, 3, 16, 16), shards=1)
+    memory = training_memory(objective, learned, 1000, (1, 3, 16, 16), shards=1, gradients_stay=False)
     assert memory == TrainingMemory(
         weights=4 * (learning + frozen),
         gradients=4 * learning,
         moments=8 * learning,
         average=4 * learning,
         activations=1000,
-        passing=4 * 3 * 256 * 32,
+        gathered=0,
+        encoding=4 * 3 * 256 * 32,
+        gradients_stay=False,
     )
     assert memory.peak == memory.weights + memory.moments + memory.average + 4 * learning
     large = dataclasses.replace(memory, activations=10**12)
     assert large.peak == 10**12 + memory.peak - 4 * learning
 
 
+def test_gradients_that_stay_and_what_is_put_together_come_on_top_of_activations(objective):
+    learned = choose_learned(objective, ["unet"])
+    memory = training_memory(objective, learned, 10**9, (0, 3, 16, 16), shards=2, gradients_stay=False)
+    before = memory.weights + memory.moments + memory.average
+    assert memory.peak == before + 10**9 + memory.gathered
+    assert dataclasses.replace(memory, gradients_stay=True).peak == memory.peak + memory.gradients
+    encoding = dataclasses.replace(memory, activations=0, encoding=10**9, gradients_stay=True)
+    assert encoding.peak == before + 10**9 + memory.gradients
+
+
 def test_what_is_spread_is_shared_and_one_part_of_it_is_whole(objective):
     learned = choose_learned(objective, ["unet"])
-    alone, spread = (training_memory(objective, learned, 0, (0, 3, 16, 16), shards) for shards in (1, 4))
+    alone, spread = (training_memory(objective, learned, 0, (0, 3, 16, 16), shards, False) for shards in (1, 4))
     assert spread.moments == pytest.approx(alone.moments / 4, abs=16)
     largest = max(sum(p.numel() for p in block.parameters()) for block in objective.unet.up_blocks)
-    assert spread.passing >= 8 * largest
+    assert spread.gathered == 8 * largest

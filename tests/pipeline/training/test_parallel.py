@@ -82,6 +82,10 @@ def learn(settings: TrainingSettings, workers: Workers, folder: Path) -> None:
                 sample_grid(learner.networks, [random_clip(9)], autoencoding=False)
     save(learner, folder)
     torch.save(held(learner), folder / f"held{workers.rank}.pt")
+    if workers.world > 1 and not workers.shard:
+        gradients = [each.grad for each in learner.learned.values() if each.grad is not None]
+        memories = {gradient.untyped_storage().data_ptr() for gradient in gradients}
+        torch.save([len(gradients), len(memories)], folder / f"gradients{workers.rank}.pt")
     learner.export(folder / f"export{workers.rank}", [])
     if workers.rank == 0:
         torch.save({"norms": torch.tensor(norms), "validation": torch.tensor(validation)}, folder / "metrics.pt")
@@ -191,6 +195,11 @@ def test_two_workers_learn_the_vae_that_one_learns(runs, spread):
     whole = AutoencoderKLTemporalDecoder.from_pretrained(runs(spread) / "vae" / "export0" / "vae", variant="fp16")
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(tensor, found["average"][f"vae.{name}"], rtol=1e-3, atol=1e-7)
+
+
+def test_gradients_are_in_the_buffers_that_are_sent(runs):
+    gradients, memories = torch.load(runs("copies") / "parts" / "gradients0.pt")
+    assert memories < gradients / 2
 
 
 @pytest.mark.soak

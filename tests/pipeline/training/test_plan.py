@@ -61,6 +61,16 @@ def test_workers_share_the_clips_and_what_is_spread(model):
     assert spread.memory.moments == pytest.approx(alone.memory.moments / 2, abs=16)
 
 
+@pytest.mark.parametrize(
+    ("accumulate", "workers", "shard", "stay"),
+    [(1, 1, False, False), (2, 1, False, True), (1, 2, False, True), (1, 2, True, False), (4, 4, True, False)],
+)
+def test_gradients_stay_between_parts_and_in_what_copies_agree_in(model, accumulate, workers, shard, stay):
+    planned = plan(dataclasses.replace(SETTINGS, accumulate=accumulate), model, None, workers, shard)
+    assert planned.memory.gradients_stay == stay
+    assert ("gradients, beside them" in planned.describe()) == stay
+
+
 def test_the_table_says_what_learns_and_how_much_is_needed(model):
     planned = plan(SETTINGS, model, None, 1, shard=False)
     shown = planned.describe()
