@@ -69,6 +69,8 @@ def train(work: Work, workers: Workers) -> None:
     if state is not None:
         learner.restore(state)
         log.info("going on from step %d", learner.step)
+    # Read by nobody again, and as large as weights, moments and averages together.
+    del state
     report = Report(storage, learner.step, learner.settings.steps) if rank == 0 else None
     settings, pace = learner.settings, work.pace
     held_out = work.held_out()
@@ -95,6 +97,7 @@ def train(work: Work, workers: Workers) -> None:
             state = {**learner.state(), "fingerprint": work.fingerprint}
             if report is not None:
                 save_state(storage, done, state, report.taken())
+            del state
         if last:
             break
     publish(storage, learner, held_out)
