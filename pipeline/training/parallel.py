@@ -34,8 +34,12 @@ class Workers:
         if self.shard:
             _shard(objective, device, self.world)
             return objective.to(device)
+        # In a VAE with one layer a block there is an attention that no pass comes to.
+        some_unused = any(p.requires_grad for name, p in objective.named_parameters() if name.startswith("vae."))
         # Gradients in the buffers that are sent, or there would be each of them twice.
-        return DistributedDataParallel(objective.to(device), gradient_as_bucket_view=True)
+        return DistributedDataParallel(
+            objective.to(device), gradient_as_bucket_view=True, find_unused_parameters=some_unused
+        )
 
     def first_says(self, flag: bool) -> bool:
         """``flag`` of the first worker. All must ask."""
