@@ -18,11 +18,14 @@ def connect(dashboard: bool = False) -> None:
     """Join the Ray cluster that this process was submitted to or that runs here; start a local one otherwise.
 
     Ray Train asks the ``dashboard`` every second whether its controller lives, and complains where there is none.
-    Raises ``RuntimeError`` where ``RAY_ADDRESS`` names a cluster that does not answer.
+    Raises ``RuntimeError`` where ``RAY_ADDRESS`` names a cluster that does not answer, or where no Ray can be started.
     """
     if not ray.is_initialized():
         _see(os.environ.get("RAY_ADDRESS", ""))
-        ray.init(include_dashboard=dashboard, log_to_driver=True, logging_level=logging.WARNING)
+        try:
+            ray.init(include_dashboard=dashboard, log_to_driver=True, logging_level=logging.WARNING)
+        except Exception as error:  # a bare one, where Ray's own parts take more than half a minute to find each other
+            raise RuntimeError(f"Ray cannot be joined or started ({error}); run again, with less beside it") from error
 
 
 def _see(address: str) -> None:

@@ -21,7 +21,10 @@ def ray_workers(name: str) -> list[psutil.Process]:
 
 def kill_with_descendants(pid: int) -> None:
     """Kill a process and all that it has started and that has not ended meanwhile."""
-    process = psutil.Process(pid)
+    try:
+        process = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return
     for each in [*process.children(recursive=True), process]:
         with suppress(psutil.NoSuchProcess):
             each.kill()

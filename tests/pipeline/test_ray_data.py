@@ -19,6 +19,17 @@ def test_a_cluster_that_does_not_answer_is_named_at_once(monkeypatch):
             connect()
 
 
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch):
+    def late(**options) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", late)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    with pytest.raises(RuntimeError, match=r"timed out during startup.*; run again"):
+        connect()
+
+
 @pytest.mark.parametrize("address", ["", "local", "auto", "ray://127.0.0.1:1", "localhost:a"])
 def test_what_is_no_place_is_left_to_ray(monkeypatch, address):
     asked = []
