@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jobs.arguments import OK, SOME_QUARANTINED, add_options, command_line, given, option
+from jobs.arguments import OK, SOME_QUARANTINED, add_options, check_counts, command_line, given, option
 from jobs.exit_codes import exit_code
 from model.artifacts import absolute
 from model.embedded import EMBEDDED
@@ -62,9 +62,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Request, bool]:
     )
     namespace = parser.parse_args(arguments)
     options = Options(**given(namespace, Options))
-    for name in ("workers", "workers_per_gpu", "threads", "snapshot_every"):
-        if (number := getattr(options, name)) is not None and number < 1:
-            raise ValueError(f"{name} is {number}, expected at least 1")
+    check_counts(options, "workers", "workers_per_gpu", "threads", "snapshot_every")
     base = EMBEDDED_SETTINGS if options.model == EMBEDDED else AnimationSettings()
     settings = VideoSettings(
         animation=base.replace(**given(namespace, AnimationSettings)), **given(namespace, VideoSettings)

@@ -64,6 +64,13 @@ def add_options(parser: argparse.ArgumentParser, title: str, configuration: type
         group.add_argument(flag, type=value_type, required=required, metavar=metavar, **kwargs)
 
 
+def check_counts(options: Any, *names: str) -> None:
+    """Raises ``ValueError`` for the first of these options that is given and less than 1."""
+    for name in names:
+        if (number := getattr(options, name)) is not None and number < 1:
+            raise ValueError(f"{name} is {number}, expected at least 1")
+
+
 def given(namespace: argparse.Namespace, configuration: type) -> dict[str, Any]:
     """The options of ``configuration`` that were on the command line."""
     names = {field.name for field in dataclasses.fields(configuration)}

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from jobs.arguments import OK, SOME_QUARANTINED, add_options, command_line, given, option
+from jobs.arguments import OK, SOME_QUARANTINED, add_options, check_counts, command_line, given, option
 from jobs.exit_codes import exit_code
 from model.artifacts import absolute, join
 from pipeline.inspection_report import PAGE, write_report
@@ -40,8 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser = command_line(__doc__)
         add_options(parser, "job", Options)
         options = Options(**given(parser.parse_args(arguments), Options))
-        if options.rows < 1:
-            raise ValueError(f"rows is {options.rows}, expected at least 1")
+        check_counts(options, "rows")
         source = find_tables(absolute(options.tables))
         output = absolute(options.output or join(source.folder, "inspection"))
         found = write_report(source, output, options.video, options.rows, options.overlay)

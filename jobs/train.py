@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from jobs.arguments import OK, add_options, command_line, given, option
+from jobs.arguments import OK, add_options, check_counts, command_line, given, option
 from jobs.exit_codes import exit_code
 from model.artifacts import absolute
 from pipeline.training.loop import Pace
@@ -57,9 +57,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Request, bool]:
     add_options(parser, "training (each comes before the recipe's)", TrainingSettings)
     namespace: argparse.Namespace = parser.parse_args(arguments)
     options = Options(**given(namespace, Options))
-    for name in ("workers", "threads", "save_every", "validate_every", "picture_every"):
-        if (number := getattr(options, name)) < 1:
-            raise ValueError(f"{name} is {number}, expected at least 1")
+    check_counts(options, "workers", "threads", "save_every", "validate_every", "picture_every")
     request = Request(
         settings=read_recipe(options.recipe, given(namespace, TrainingSettings)),
         output=absolute(options.output),

@@ -100,8 +100,9 @@ class Storage:
         """
         found = patiently(lambda: self._filesystem.find(self._at(folder), detail=True), f"listing {self.path(folder)}")
         root = f"{self._root.rstrip('/')}/"
-        files = {path: info for path, info in sorted(found.items()) if not path.endswith("/")}
-        return {path.removeprefix(root): int(info["size"]) for path, info in files.items()}
+        return {
+            path.removeprefix(root): int(info["size"]) for path, info in sorted(found.items()) if not path.endswith("/")
+        }
 
     def move(self, source: str, target: str) -> None:
         """Publish a whole file under another name, in one step; what had that name is replaced.
