@@ -21,6 +21,7 @@ from ray import cloudpickle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.demand import WorkerDemand
+from cluster.main_thread import MainThread
 from cluster.parts import PartsLost
 from cluster.pool import Pool
 from cluster.video_run import Traffic, VideoJob, VideoRun
@@ -77,6 +78,14 @@ def create(load: Callable[[], Engine], demand: WorkerDemand) -> Any:
 class Coordinator:
     """Asynchronous: everything here runs in one event loop, and nothing in it computes for long."""
 
+    _main: MainThread
+
+    def __new__(cls, *_arguments: Any) -> Coordinator:
+        # Of what an asynchronous actor has, Ray calls this alone in the main thread.
+        coordinator = super().__new__(cls)
+        coordinator._main = MainThread()
+        return coordinator
+
     def __init__(self, load: bytes, demand: WorkerDemand) -> None:
         logging.getLogger("cluster").setLevel(logging.INFO)
         # Lost with its owner, and never restarted behind its back: the pool does that, and knows what was lost.
@@ -93,6 +102,7 @@ class Coordinator:
         self._pool = Pool(lambda: remote.remote(load, run), demand.wanted, run)
         self._videos: dict[str, _Video] = {}
         self._room = asyncio.Condition()
+        self._followed = 0
         self._traffic = Traffic()
         self._begun = False
         self._watching: asyncio.Task[None] | None = None
@@ -128,8 +138,20 @@ class Coordinator:
         video.
         """
         video = self._video(name)
-        with video.asked():
+        with video.asked(), self._following():
             return await video.steps_done(more_than)
+
+    @contextmanager
+    def _following(self) -> Iterator[None]:
+        """While somebody waits for a step. When all do, nobody calls until there is one, but for a new video."""
+        self._followed += 1
+        if self._followed >= len(self._videos):
+            self._main.rest()
+        try:
+            yield
+        finally:
+            self._followed -= 1
+            self._main.wake()
 
     async def chunk(self, name: str, number: int) -> list[ray.ObjectRef]:
         """A list of one reference, to a ``Chunk``. The next ones are begun meanwhile."""

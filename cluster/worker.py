@@ -19,6 +19,7 @@ import numpy as np
 import ray
 from ray import cloudpickle
 
+from cluster.main_thread import MainThread
 from cluster.node_memory import NodeMemory, PartKey
 from cluster.orders import StepOrder, WindowOrder, WindowReport, packed, unpacked
 from cluster.snapshots import Snapshots
@@ -82,19 +83,24 @@ _order = functools.lru_cache(maxsize=256)(unpacked)
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def _ends_with_its_gpu(method: Method) -> Method:
-    """A method that ends the process when the GPU is lost, which may show anywhere: a GPU tells of its errors late."""
+def _computes(method: Method) -> Method:
+    """A method of a worker that computes. The main thread has nothing to do meanwhile: what arrives can wait a second.
+    The process ends when the GPU is lost, which may show anywhere: a GPU tells of its errors late.
+    """
 
     @functools.wraps(method)
-    def guarded(*arguments: Any, **named: Any) -> Any:
+    def guarded(self: SegmentWorker, *arguments: Any, **named: Any) -> Any:
+        self._main.rest()
         try:
-            return method(*arguments, **named)
+            return method(self, *arguments, **named)
         except Exception as error:
             if _device_is_lost(error):
                 # Every later call would fail too. The pool replaces a worker that is gone.
                 log.exception("the GPU is not usable any more: this worker ends")
                 os._exit(1)
             raise
+        finally:
+            self._main.wake()
 
     return cast(Method, guarded)
 
@@ -106,6 +112,7 @@ class SegmentWorker:
 
     def __init__(self, load: bytes, run: str) -> None:
         self._load, self._run = load, run
+        self._main = MainThread()
         self._engine: Engine | None = None
         self._memory: NodeMemory | None = None
         self._snapshots: dict[str, Snapshots | None] = {}
@@ -122,7 +129,7 @@ class SegmentWorker:
         self._memory = NodeMemory(self._run, node)
         return node, os.getpid()
 
-    @_ends_with_its_gpu
+    @_computes
     def open(self, video: str, content: Content) -> Opening:
         """Get ready for a video. What goes wrong is raised, and again by every call that is about it."""
         try:
@@ -142,7 +149,7 @@ class SegmentWorker:
             self._recent.pop(key)[1].result()
         self._held.drop(making)
 
-    @_ends_with_its_gpu
+    @_computes
     def step(self, ordered: bytes, now: bytes, *parts: Part) -> bytes | tuple[bytes | Part, ...]:
         """Both passes over a window; a report, and a part for every outgoing route but those that are held."""
         start, order, step = time.monotonic(), _order(ordered), unpacked(now)
@@ -151,7 +158,7 @@ class SegmentWorker:
         prediction = self._ready.predict(order.video, assembly, latents)
         return self._answer(order, step, latents, prediction, saving, start)
 
-    @_ends_with_its_gpu
+    @_computes
     def half(self, ordered: bytes, now: bytes, conditional: bool, *parts: Part) -> tuple[None, np.ndarray]:
         """One pass over a window: nothing that the coordinator would have to look at, and the prediction."""
         order, step = _order(ordered), unpacked(now)
@@ -159,7 +166,7 @@ class SegmentWorker:
         assembly = order.assembly(step.number)
         return None, self._ready.half(order.video, assembly, latents, conditional)
 
-    @_ends_with_its_gpu
+    @_computes
     def finish(
         self, ordered: bytes, now: bytes, unconditional: np.ndarray, conditional: np.ndarray, *parts: Part
     ) -> bytes | tuple[bytes | Part, ...]:
@@ -176,7 +183,7 @@ class SegmentWorker:
         """
         return None, self._part(unpacked(key))
 
-    @_ends_with_its_gpu
+    @_computes
     def decode(self, ordered: bytes, *parts: Part) -> tuple[None, Chunk]:
         """Nothing that the coordinator would have to look at, and the frames of a chunk."""
         order = unpacked(ordered)
