@@ -41,8 +41,8 @@ class MainThread:
             threading.Thread(target=self._go_on, daemon=True).start()
 
     def rest(self) -> None:
-        """No call is to be expected until ``wake``. To be called in another thread."""
-        if self._usable and not self._resting:
+        """No call is to be expected until ``wake``. Where it is the main thread itself that asks, it has work to do."""
+        if self._usable and not self._resting and threading.current_thread() is not threading.main_thread():
             self._resting = True
             signal.raise_signal(_SIGNAL)
 
