@@ -1,8 +1,8 @@
 """The main thread of an actor, which Ray wakes a hundred times a second, and how to have it sleep instead.
 
 Ray (2.60, ``CoreWorker.CheckSignal``, a constant in its source) looks every 10 ms whether a signal has come. On a
-virtual machine, where it is dear to wake up, that takes up to a hundredth of a core of every actor, idle or at work. The
-thread is needed when a call arrives; while none is to be expected it can as well wait. It gets into Python only to
+virtual machine, where it is dear to wake up, that takes up to a hundredth of a core of every actor, idle or at work.
+The thread is needed when a call arrives; while none is to be expected it can as well wait. It gets into Python only to
 handle a signal, so that is where it waits.
 """
 

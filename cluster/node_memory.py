@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from model.messages import Part
 _MEMORY = Path("/dev/shm")
 # Containers have 64 MB there unless they are told otherwise.
 _ENOUGH = 1 << 30
+# A node whose only worker was lost has another before that, or others have fetched what it left.
+_SUCCESSOR_WITHIN_S = 120.0
 
 
 STEPS_KEPT = 3
@@ -48,7 +51,7 @@ class PartKey:
 
 class NodeMemory:
     """The parts of one ``run`` on one ``node``; both are names. Every worker there has one of these, and what is left
-    when all of them are gone is cleared away by the next run's.
+    two minutes after all of them are gone is cleared away by those of other runs.
     """
 
     def __init__(self, run: str, node: str) -> None:
@@ -86,6 +89,8 @@ class NodeMemory:
         """Let go of all parts of a video, or of those that nobody needs who is at ``step``."""
         path = self._folder / making
         shutil.rmtree(path if step is None else path / str(step - STEPS_KEPT - 1), ignore_errors=True)
+        if step is None:
+            _sweep(self._folder.parent)
 
 
 def folder(run: str, node: str) -> Path:
@@ -139,8 +144,10 @@ def _joined(place: Path) -> int:
 
 
 def _sweep(root: Path) -> None:
-    """Remove what runs have left whose workers are all gone."""
+    """Remove what runs have left whose workers are all gone, and have been for a while."""
     for place in root.iterdir():
+        if time.time() - _last_change(place) < _SUCCESSOR_WITHIN_S:
+            continue
         try:
             lock = os.open(place / "lock", os.O_RDWR)
         except OSError:
@@ -153,3 +160,12 @@ def _sweep(root: Path) -> None:
             shutil.rmtree(place, ignore_errors=True)
         finally:
             os.close(lock)
+
+
+def _last_change(place: Path) -> float:
+    """When a part was last left in a run's folder, or that was made, in seconds since the epoch."""
+    try:
+        return max(path.stat().st_mtime for path in (place, *place.glob("*"), *place.glob("*/*")))
+    except FileNotFoundError:
+        # Something is going away just now.
+        return time.time()

@@ -1,5 +1,6 @@
 """The main thread of an actor while nobody calls. What Ray does there, a round every 10 ms, is done by the test."""
 
+import itertools
 import os
 import threading
 import time
@@ -26,7 +27,7 @@ def rounds(other: Callable[[MainThread], None]) -> list[float]:
 
 
 def longest_gap(moments: list[float]) -> float:
-    return max(later - earlier for earlier, later in zip(moments, moments[1:], strict=False))
+    return max(later - earlier for earlier, later in itertools.pairwise(moments))
 
 
 def test_it_sleeps_until_it_is_woken():
