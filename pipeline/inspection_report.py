@@ -60,9 +60,9 @@ def _chosen(found: Inspection, wanted: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _picture(source: PoseSource, row: dict[str, Any], storage: Storage, name: str, overlays: bool) -> Picture:
-    video = posed_video(source, row)
     overlay = None
     with open_pose_file(source.uri(row["table"])) as file:
+        video = posed_video(source, row, file)
         drawn, trouble = sheet(file, video, [f"{row['uri']}  ({row['video_id'][:12]})"])
         storage.write(f"{name}.png", _encoded(drawn, "PNG"))
         if overlays:

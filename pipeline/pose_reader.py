@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -90,11 +90,16 @@ class PoseFile:
     @property
     def fingerprints(self) -> dict[str, str]:
         """What each video in the file was made from and with, as the file's metadata says; empty where it does not."""
+        return {video_id: row["fingerprint"] for video_id, row in self.contents(["fingerprint"]).items()}
+
+    def contents(self, columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """``columns`` of each video in the file, by id, as the file's metadata says; empty where it does not."""
+        wanted = ["video_id", *columns]
         try:
-            contents = read_contents(self._parquet.metadata.metadata or {}, ["video_id", "fingerprint"])
+            rows = read_contents(self._parquet.metadata.metadata or {}, wanted).select(wanted).to_pylist()
         except (KeyError, ValueError):
             return {}
-        return dict(zip(contents["video_id"].to_pylist(), contents["fingerprint"].to_pylist(), strict=True))
+        return {row["video_id"]: row for row in rows}
 
     def batches(self, row_groups: Iterable[int] | None = None) -> Iterator[pa.RecordBatch]:
         """All rows, or those of some row groups, in order."""

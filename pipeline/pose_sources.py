@@ -14,9 +14,9 @@ from model.estimators.tracking import lasting_people
 from pipeline import video_summaries
 from pipeline.pose_measures import PARTS, Measures, measure
 from pipeline.pose_pictures import PosedVideo
-from pipeline.pose_reader import PoseFile, PoseRows, open_pose_file
+from pipeline.pose_reader import PoseFile, PoseRows
 from pipeline.pose_table import PoseTableError
-from pipeline.video_summaries import read_summaries
+from pipeline.video_summaries import OUTDATED, fits, read_summaries
 
 SUMMARY = (
     "video_id", "uri", "table", "status", "note", "fps", "frames", "people",
@@ -103,20 +103,23 @@ def _main_person(measures: Measures, frames: int) -> dict[str, Any]:
     }
 
 
-def posed_video(source: PoseSource, row: dict[str, Any]) -> PosedVideo:
-    """A video, by its summary, with the times of all its frames.
+def posed_video(source: PoseSource, row: dict[str, Any], file: PoseFile) -> PosedVideo:
+    """A video, by its summary, with the times of all its frames; ``file`` is its table, open.
 
     A file of many videos that is not summed up does not say when the frames with nobody were: those are put evenly
-    between the others. Raises ``PoseTableError`` when the table cannot be read.
+    between the others. Raises ``PoseTableError`` when the table cannot be read, or is of another age than
+    ``videos.parquet``.
     """
     if source.summed_up:
-        summaries = read_summaries(source.folder, ["video_id", "pts_s"], row["table"])
-        times = next(summary["pts_s"] for summary in summaries if summary["video_id"] == row["video_id"])
+        summaries = read_summaries(source.folder, ["video_id", "pts_s", "fingerprint"], row["table"])
+        summary = next((summary for summary in summaries if summary["video_id"] == row["video_id"]), None)
+        if summary is None or not fits(summary, file.fingerprints):
+            raise PoseTableError(OUTDATED.format(row["table"]))
+        times = summary["pts_s"]
     else:
-        with open_pose_file(source.uri(row["table"])) as file:
-            chunks = [(rows.frame, rows.pts_s) for rows in map(file.rows, file.video(row["video_id"]))]
-            frame, pts_s = (np.concatenate(column) for column in zip(*chunks, strict=True))
-            times = _sampling(file).get("pts_s") or np.interp(np.arange(row["frames"]), frame, pts_s).tolist()
+        chunks = [(rows.frame, rows.pts_s) for rows in map(file.rows, file.video(row["video_id"]))]
+        frame, pts_s = (np.concatenate(column) for column in zip(*chunks, strict=True))
+        times = _sampling(file).get("pts_s") or np.interp(np.arange(row["frames"]), frame, pts_s).tolist()
     lasts = times[-1] - times[0]
     fps = row["fps"] or ((len(times) - 1) / lasts if lasts > 0 else 1.0)
     return PosedVideo(row["video_id"], row["uri"], fps, times)

@@ -5,8 +5,9 @@ import pytest
 from model.keypoints import FACE
 from pipeline import quarantine
 from pipeline.inspection import Inspection, inspect
-from pipeline.pose_reader import BATCH_ROWS
-from pipeline.pose_sources import find_tables, posed_video
+from pipeline.pose_pictures import PosedVideo
+from pipeline.pose_reader import BATCH_ROWS, open_pose_file
+from pipeline.pose_sources import PoseSource, find_tables, posed_video
 from pipeline.pose_table import PoseTableError, write_pose_table
 from pipeline.quarantine import Quarantined
 from tests.pipeline.pose_output import somebody, video, walking, write_output
@@ -14,6 +15,11 @@ from tests.pipeline.pose_output import somebody, video, walking, write_output
 
 def look(folder, wanted=(), most_rows=1_000_000) -> Inspection:
     return inspect(find_tables(str(folder)), wanted, most_rows, lambda done, total: None)
+
+
+def posed(source: PoseSource, row: dict) -> PosedVideo:
+    with open_pose_file(source.uri(row["table"])) as file:
+        return posed_video(source, row, file)
 
 
 def test_scores_are_counted_by_part_and_confidence(tmp_path):
@@ -55,18 +61,18 @@ def test_times_are_those_of_all_frames_whatever_the_source(tmp_path):
     made = video("a", people)
     write_output(tmp_path / "out", {"1.parquet": [made]})
     source = find_tables(str(tmp_path / "out"))
-    assert posed_video(source, look(tmp_path / "out").worst[0]).pts_s == made.pts_s
+    assert posed(source, look(tmp_path / "out").worst[0]).pts_s == made.pts_s
     (tmp_path / "out" / "videos.parquet").unlink()
     source = find_tables(str(tmp_path / "out"))
     (row,) = look(tmp_path / "out").worst
     assert row["frames"] == 20
-    guessed = posed_video(source, row)
+    guessed = posed(source, row)
     np.testing.assert_allclose(guessed.pts_s, made.pts_s)
     assert guessed.fps == pytest.approx(10)
     # A table of one video, as animate_catalog keeps them, says when its frames were, also the last ones with nobody.
     write_pose_table(tmp_path / "one.parquet", video("a", [*people, [], []]), {})
     source = find_tables(str(tmp_path / "one.parquet"))
-    found = posed_video(source, look(tmp_path / "one.parquet").worst[0])
+    found = posed(source, look(tmp_path / "one.parquet").worst[0])
     assert (len(found.pts_s), found.fps) == (22, 10)
 
 
