@@ -58,6 +58,9 @@ def select_clips(tables: str, output: str, settings: ClipSettings) -> Selection:
     """
     videos_in: Counter[str] = Counter(row["table"] for row in read_summaries(tables, ["table"]))
     selection, tally = Selection(), Tally("videos", videos_in.total())
+    target, _, name = output.rpartition("/")
+    storage = Storage(target)
+    storage.check_writable()
     with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder:
         part = Path(folder) / "clips.parquet"
         with clip_writer(part, settings) as writer, shown(tally.line):
@@ -72,10 +75,9 @@ def select_clips(tables: str, output: str, settings: ClipSettings) -> Selection:
                         writer.write(rows)
                     tally.count()
         if selection.failed and not selection.videos:
-            name, reason = selection.failed[0]
-            raise PoseTableError(f"no video of {tables} can be used; {name}: {reason}")
-        target, _, name = output.rpartition("/")
-        Storage(target).put(part, name)
+            failed, reason = selection.failed[0]
+            raise PoseTableError(f"no video of {tables} can be used; {failed}: {reason}")
+        storage.put(part, name)
     return selection
 
 

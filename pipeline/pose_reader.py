@@ -17,6 +17,7 @@ from model.artifacts import ArtifactError, open_filesystem
 from model.keypoints import NUM_KEYPOINTS
 from pipeline.pose_files import read_contents
 from pipeline.pose_table import KEY, SCHEMA, PoseTableError, fixed_lists
+from pipeline.retries import patiently
 
 BATCH_ROWS = 1024
 """Rows in memory at once: 1.6 MB of keypoints and scores."""
@@ -164,8 +165,8 @@ class PoseFile:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (pa.ArrowException, OSError) as error:
-            raise PoseTableError(f"{self.name}: cannot be read as parquet ({error})") from error
+        except Exception as error:  # every store has exceptions of its own
+            raise PoseTableError(f"{self.name}: cannot be read as parquet ({type(error).__name__}: {error})") from error
 
 
 @contextmanager
@@ -180,7 +181,7 @@ def open_parquet(uri: str) -> Iterator[Any]:
     """A file of a table for reading at any place. Raises ``PoseTableError`` when it is not there."""
     try:
         filesystem, path = open_filesystem(uri)
-        file = filesystem.open(path, "rb")
+        file = patiently(lambda: filesystem.open(path, "rb"), f"opening {uri}")
     except FileNotFoundError as error:
         raise PoseTableError(f"{uri}: no such file") from error
     except (ArtifactError, PoseTableError):

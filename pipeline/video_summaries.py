@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -45,8 +44,10 @@ def read_summaries(folder: str, columns: Sequence[str], table: str | None = None
                     raise PoseTableError(f"{uri}: a row without {' or '.join(_KEYS)}; extract the poses again")
                 chosen = batch if table is None else batch.filter(pc.equal(batch["table"], table))
                 yield from chosen.select(list(columns)).to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise PoseTableError(f"{uri}: cannot be read as parquet ({error})") from error
+        except PoseTableError:
+            raise
+        except Exception as error:  # every store has exceptions of its own
+            raise PoseTableError(f"{uri}: cannot be read as parquet ({type(error).__name__}: {error})") from error
 
 
 def fits(row: Mapping[str, Any], fingerprints: Mapping[str, str]) -> bool:

@@ -8,6 +8,7 @@ from pipeline.clip_selection import Selection, select_clips
 from pipeline.clip_table import SCHEMA
 from pipeline.clips import NOBODY, ClipSettings
 from pipeline.pose_table import PoseTableError
+from pipeline.storage import StorageError
 from tests.pipeline.pose_output import somebody, video, walking, write_anew, write_output
 
 SETTINGS = ClipSettings(length=(16, 20))
@@ -140,6 +141,14 @@ def test_a_video_that_videos_parquet_does_not_have_yet_is_named(tmp_path):
     ((name, reason),) = selection.failed
     assert name == "/nowhere/b.mp4"
     assert "run it again" in reason
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_poses_are_read(tmp_path, monkeypatch):
+    write_output(tmp_path, {"1.parquet": [video("a", walking(20))]})
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("pipeline.clip_selection.measure", lambda poses: pytest.fail("poses were read"))
+    with pytest.raises(StorageError, match="cannot be written"):
+        select_clips(str(tmp_path), str(tmp_path / "file" / "clips.parquet"), SETTINGS)
 
 
 def test_an_output_of_something_else_is_refused(tmp_path):
