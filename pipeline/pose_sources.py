@@ -52,7 +52,9 @@ def find_tables(uri: str) -> PoseSource:
         if filesystem.isfile(join(path, video_summaries.NAME)):
             return PoseSource(uri, tuple(sorted({row["table"] for row in read_summaries(uri, ["table"])})), True)
         for prefix in ("poses/", ""):
-            found = sorted(name.rpartition("/")[2] for name in filesystem.glob(join(path, f"{prefix}*.parquet")))
+            # No glob: the folder's own name may have brackets in it.
+            names = filesystem.find(join(path, prefix), maxdepth=1)
+            found = sorted(name.rpartition("/")[2] for name in names if name.endswith(".parquet"))
             if found:
                 return PoseSource(uri, tuple(prefix + name for name in found), False)
     except PoseTableError:

@@ -28,6 +28,14 @@ def test_poses_that_are_newer_than_videos_parquet_are_not_drawn_at_its_times(tmp
         posed(source, rows[1])
 
 
+def test_a_folder_may_be_called_like_a_pattern(tmp_path):
+    folder = write_output(tmp_path / "run[1]", {"1.parquet": [video("a", walking(5))], "2.parquet": []})
+    (folder / "videos.parquet").unlink()
+    (folder / "poses" / "notes.txt").write_text("")
+    assert find_tables(str(folder)).files == ("poses/1.parquet", "poses/2.parquet")
+    assert find_tables(str(folder / "poses")).files == ("1.parquet", "2.parquet")
+
+
 def test_a_video_that_left_videos_parquet_meanwhile_is_an_error_of_its_own(tmp_path):
     write_output(tmp_path, {"1.parquet": [video(name, walking(20)) for name in "ab"]})
     row = {"video_id": "b", "uri": "/nowhere/b.mp4", "table": "poses/1.parquet", "fps": 10.0, "frames": 20}
