@@ -58,8 +58,8 @@ def select_clips(tables: str, output: str, settings: ClipSettings) -> Selection:
     """
     videos_in: Counter[str] = Counter(row["table"] for row in read_summaries(tables, ["table"]))
     selection, tally = Selection(), Tally("videos", videos_in.total())
-    target, _, name = output.rpartition("/")
-    storage = Storage(target)
+    target, slash, name = output.rpartition("/")
+    storage = Storage(target or slash)
     storage.check_writable()
     with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder:
         part = Path(folder) / "clips.parquet"

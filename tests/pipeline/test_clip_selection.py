@@ -8,7 +8,7 @@ from pipeline.clip_selection import Selection, select_clips
 from pipeline.clip_table import SCHEMA
 from pipeline.clips import NOBODY, ClipSettings
 from pipeline.pose_table import PoseTableError
-from pipeline.storage import StorageError
+from pipeline.storage import Storage, StorageError
 from tests.pipeline.pose_output import somebody, video, walking, write_anew, write_output
 
 SETTINGS = ClipSettings(length=(16, 20))
@@ -149,6 +149,14 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_poses_are_read(t
     monkeypatch.setattr("pipeline.clip_selection.measure", lambda poses: pytest.fail("poses were read"))
     with pytest.raises(StorageError, match="cannot be written"):
         select_clips(str(tmp_path), str(tmp_path / "file" / "clips.parquet"), SETTINGS)
+
+
+def test_a_table_at_the_root_is_not_written_to_the_current_folder(tmp_path, monkeypatch):
+    write_output(tmp_path, {"1.parquet": [video("a", walking(20))]})
+    folders = []
+    monkeypatch.setattr("pipeline.clip_selection.Storage", lambda uri: folders.append(uri) or Storage(str(tmp_path)))
+    select_clips(str(tmp_path), "/clips.parquet", SETTINGS)
+    assert folders == ["/"]
 
 
 def test_an_output_of_something_else_is_refused(tmp_path):
