@@ -37,7 +37,8 @@ class Inspection:
     left and right hand. ``scores`` holds for each of ``PARTS`` the (``BINS``,) counts of keypoints by confidence, from
     ``rows_read`` of ``rows`` rows of poses. ``worst`` are summaries of the ``SHOWN_VIDEOS`` whose body is seen worst,
     the worst first; ``best`` the opposite; ``chosen`` those that were asked for. ``quarantined`` counts rows by stage
-    and error, ``examples`` has a message for each. ``failed`` names the files that could not be read, with the reason.
+    and error, ``examples`` has a message for each. ``failed`` names the files and videos that could not be read,
+    with the reason.
     """
 
     videos: int = 0
@@ -53,6 +54,10 @@ class Inspection:
     quarantined: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: dict[tuple[str, str], str] = field(default_factory=dict)
     failed: list[tuple[str, str]] = field(default_factory=list)
+
+    def fail(self, name: str, error: Exception) -> None:
+        """Note what could not be read; the rest goes on."""
+        self.failed.append((name, str(error)))
 
     def add_scores(self, rows: PoseRows) -> None:
         """Count the keypoints of some rows by confidence."""
@@ -88,6 +93,7 @@ def inspect(
     """
     found = Inspection()
     groups = {name: _row_groups(source, name, found) for name in source.files}
+    unreadable = {name for name, _ in found.failed}
     found.rows = sum(map(sum, groups.values()))
     every = max(1, -(-found.rows // most_rows)) if source.summed_up else 1
 
@@ -100,7 +106,7 @@ def inspect(
     number = itertools.count()
     for name in source.files:
         chosen = [group for group in range(len(groups[name])) if next(number) % every == 0]
-        if not groups[name]:
+        if name in unreadable:
             continue
         try:
             with open_pose_file(source.uri(name)) as file:
@@ -108,7 +114,7 @@ def inspect(
                     for batch in file.batches(chosen):
                         watch(file.rows(batch))
                 else:
-                    found.add_videos(sum_up(file, name, watch), wanted)
+                    found.add_videos(sum_up(file, name, watch, found.fail), wanted)
         except PoseTableError as error:
             found.failed.append((name, str(error)))
     _add_quarantine(found, source)
