@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from jobs.arguments import WRONG_REQUEST
 
 def exit_code(work: Callable[[], int]) -> int:
     """Do a job's work with its log on standard error; a wrong request is one line and ``WRONG_REQUEST``."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that is no UTF-8 must not end a job when everything is written.
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     try:
         return work()

@@ -47,6 +47,9 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
 
     Raises ``ArtifactError`` when its protocol is unknown or the package that speaks it is not installed.
     """
+    # In a path, two colons are no chain of file systems: fsspec would read the file called what stands before them.
+    if "://" not in uri and not uri.startswith("data:"):
+        return LocalFileSystem(), LocalFileSystem._strip_protocol(uri)
     try:
         filesystem, path = fsspec.url_to_fs(uri)
     except (ImportError, ValueError) as error:

@@ -19,14 +19,9 @@ from pipeline.pose_reader import PoseRows, open_pose_file
 from pipeline.pose_table import PoseTableError
 from pipeline.progress_line import Tally, shown
 from pipeline.storage import Storage
-from pipeline.video_summaries import read_summaries
+from pipeline.video_summaries import OUTDATED, fits, read_summaries
 
 log = logging.getLogger(__name__)
-
-_OUTDATED = (
-    "its poses in {} are not those of its row in videos.parquet: extract_poses is writing there, or was killed; "
-    "let it end, or run it again"
-)
 
 
 @dataclass
@@ -63,6 +58,9 @@ def select_clips(tables: str, output: str, settings: ClipSettings) -> Selection:
     """
     videos_in: Counter[str] = Counter(row["table"] for row in read_summaries(tables, ["table"]))
     selection, tally = Selection(), Tally("videos", videos_in.total())
+    target, slash, name = output.rpartition("/")
+    storage = Storage(target or slash)
+    storage.check_writable()
     with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder:
         part = Path(folder) / "clips.parquet"
         with clip_writer(part, settings) as writer, shown(tally.line):
@@ -77,10 +75,9 @@ def select_clips(tables: str, output: str, settings: ClipSettings) -> Selection:
                         writer.write(rows)
                     tally.count()
         if selection.failed and not selection.videos:
-            name, reason = selection.failed[0]
-            raise PoseTableError(f"no video of {tables} can be used; {name}: {reason}")
-        target, _, name = output.rpartition("/")
-        Storage(target).put(part, name)
+            failed, reason = selection.failed[0]
+            raise PoseTableError(f"no video of {tables} can be used; {failed}: {reason}")
+        storage.put(part, name)
     return selection
 
 
@@ -90,11 +87,13 @@ def _videos(folder: str, table: str, selection: Selection) -> Iterator[tuple[dic
     waiting = sorted(videos)
     try:
         with open_pose_file(join(folder, table)) as file:
-            # Tables are put in place before videos.parquet is, whose times and cuts are then those of other frames.
-            made = file.fingerprints
-            for row in [row for row in videos.values() if made and made.get(row["video_id"]) != row["fingerprint"]]:
+            fingerprints = file.fingerprints
+            for row in [row for row in videos.values() if not fits(row, fingerprints)]:
                 waiting.remove(row["video_id"])
-                selection.fail(row["uri"], PoseTableError(_OUTDATED.format(table)))
+                selection.fail(row["uri"], PoseTableError(OUTDATED.format(table)))
+            for video_id, row in file.contents(["uri"]).items():
+                if video_id not in videos:
+                    selection.fail(row["uri"] or video_id, PoseTableError(OUTDATED.format(table)))
             for video_id, batches in file.videos():
                 reached = bisect.bisect_left(waiting, video_id)
                 for absent in waiting[:reached]:

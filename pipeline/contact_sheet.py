@@ -56,15 +56,17 @@ def contact_sheet(frames: Sequence[SheetFrame], size: tuple[int, int], heading: 
 
 
 def _cell(frame: SheetFrame, size: tuple[int, int]) -> Image.Image:
-    drawing = draw_overlay(frame.picture, frame.keypoints, frame.scores, size, CELL_HEIGHT)
-    cell = Image.new("RGB", (drawing.shape[1], CELL_HEIGHT + 2 * _LINE), _PAPER)
+    # A very wide picture is as high as the sheet's width lets it be.
+    height = max(1, min(CELL_HEIGHT, (_WIDTH - 2 * _GAP) * size[1] // size[0]))
+    drawing = draw_overlay(frame.picture, frame.keypoints, frame.scores, size, height)
+    cell = Image.new("RGB", (drawing.shape[1], height + 2 * _LINE), _PAPER)
     cell.paste(Image.fromarray(drawing), (0, 0))
     for keypoints, scores in zip(frame.keypoints, frame.scores, strict=True):
         for letter, wrist in _WRISTS.items():
             if scores[wrist] > RELIABLE:
-                x, y = keypoints[wrist] * CELL_HEIGHT / size[1]
+                x, y = keypoints[wrist] * height / size[1]
                 _write(cell, (float(x) + 6, float(y) - 18), letter, _INK)
-    _write(cell, (2, CELL_HEIGHT), frame.caption, _FAINT)
+    _write(cell, (2, height), frame.caption, _FAINT)
     return cell
 
 

@@ -25,6 +25,7 @@ from pipeline.video import VideoError, VideoInfo, probe_video
 _ENCODER_THREADS = 4
 # NTSC rates are n / 1001.
 _LARGEST_RATE_DENOMINATOR = 1001
+_SLOWEST_RATE = Fraction(1, _LARGEST_RATE_DENOMINATOR)
 _AUDIO_BIT_RATE = "160k"
 # Past the last frame the encoder has a few dozen frames in hand; the audio is copied at many times its own speed.
 _FINISH_WITHIN_S = 900.0
@@ -63,7 +64,7 @@ class VideoWriter:
         self.has_audio = False
         self._closed = False
         self._path = Path(path)
-        self._rate = Fraction(fps).limit_denominator(_LARGEST_RATE_DENOMINATOR)
+        self._rate = max(_SLOWEST_RATE, Fraction(fps).limit_denominator(_LARGEST_RATE_DENOMINATOR))
         self._crf = crf
         self._audio = None if audio is None else Path(audio)
         self._shape: tuple[int, ...] | None = None

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.artifacts import open_filesystem
@@ -38,7 +37,8 @@ class Inspection:
     left and right hand. ``scores`` holds for each of ``PARTS`` the (``BINS``,) counts of keypoints by confidence, from
     ``rows_read`` of ``rows`` rows of poses. ``worst`` are summaries of the ``SHOWN_VIDEOS`` whose body is seen worst,
     the worst first; ``best`` the opposite; ``chosen`` those that were asked for. ``quarantined`` counts rows by stage
-    and error, ``examples`` has a message for each. ``failed`` names the files that could not be read, with the reason.
+    and error, ``examples`` has a message for each. ``failed`` names the files and videos that could not be read,
+    with the reason.
     """
 
     videos: int = 0
@@ -54,6 +54,10 @@ class Inspection:
     quarantined: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: dict[tuple[str, str], str] = field(default_factory=dict)
     failed: list[tuple[str, str]] = field(default_factory=list)
+
+    def fail(self, name: str, error: Exception) -> None:
+        """Note what could not be read; the rest goes on."""
+        self.failed.append((name, str(error)))
 
     def add_scores(self, rows: PoseRows) -> None:
         """Count the keypoints of some rows by confidence."""
@@ -89,6 +93,7 @@ def inspect(
     """
     found = Inspection()
     groups = {name: _row_groups(source, name, found) for name in source.files}
+    unreadable = {name for name, _ in found.failed}
     found.rows = sum(map(sum, groups.values()))
     every = max(1, -(-found.rows // most_rows)) if source.summed_up else 1
 
@@ -101,7 +106,7 @@ def inspect(
     number = itertools.count()
     for name in source.files:
         chosen = [group for group in range(len(groups[name])) if next(number) % every == 0]
-        if not groups[name]:
+        if name in unreadable:
             continue
         try:
             with open_pose_file(source.uri(name)) as file:
@@ -109,7 +114,7 @@ def inspect(
                     for batch in file.batches(chosen):
                         watch(file.rows(batch))
                 else:
-                    found.add_videos(sum_up(file, name, watch), wanted)
+                    found.add_videos(sum_up(file, name, watch, found.fail), wanted)
         except PoseTableError as error:
             found.failed.append((name, str(error)))
     _add_quarantine(found, source)
@@ -154,5 +159,5 @@ def _add_quarantine(found: Inspection, source: PoseSource) -> None:
                     kind = (row["stage"] or "", row["error"] or "")
                     found.quarantined[kind] += 1
                     found.examples.setdefault(kind, row["message"] or "")
-    except (pa.ArrowException, OSError, KeyError, PoseTableError) as error:
+    except Exception as error:  # every store has exceptions of its own
         found.failed.append((quarantine.NAME, str(error)))

@@ -19,7 +19,7 @@ from pipeline.pose_reader import open_pose_file
 from pipeline.pose_sources import PoseSource, posed_video
 from pipeline.pose_table import PoseTableError
 from pipeline.progress_line import Tally, shown
-from pipeline.storage import Storage
+from pipeline.storage import Storage, StorageError
 
 PAGE = "index.html"
 
@@ -32,7 +32,7 @@ def write_report(source: PoseSource, output: str, wanted: Sequence[str], most_ro
     """Look through the tables and write what was found into a folder, the page last.
 
     Shows the videos that are ``wanted``, else the least and the most sure. Raises ``ValueError`` when one that is
-    wanted is not there.
+    wanted is not there, and ``StorageError``. A video that cannot be shown is named in ``Inspection.failed``.
     """
     tally = Tally("rows")
     with shown(tally.line):
@@ -44,8 +44,12 @@ def write_report(source: PoseSource, output: str, wanted: Sequence[str], most_ro
         name = f"{number:02}-{re.sub(r'[^A-Za-z0-9]', '_', row['video_id'])[:16]}"
         try:
             pictures.append(_picture(source, row, storage, name, overlays))
+        except StorageError:
+            raise
         except PoseTableError as error:
             found.failed.append((row["uri"], str(error)))
+        except Exception as error:  # the others and the page are worth having, whatever this one ran into
+            found.failed.append((row["uri"], f"cannot be pictured ({type(error).__name__}: {error})"))
     where = source.folder if source.summed_up or len(source.files) > 1 else source.uri(source.files[0])
     storage.write(PAGE, page(where, found, pictures).encode(errors="replace"))
     return found
@@ -60,9 +64,9 @@ def _chosen(found: Inspection, wanted: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _picture(source: PoseSource, row: dict[str, Any], storage: Storage, name: str, overlays: bool) -> Picture:
-    video = posed_video(source, row)
     overlay = None
     with open_pose_file(source.uri(row["table"])) as file:
+        video = posed_video(source, row, file)
         drawn, trouble = sheet(file, video, [f"{row['uri']}  ({row['video_id'][:12]})"])
         storage.write(f"{name}.png", _encoded(drawn, "PNG"))
         if overlays:

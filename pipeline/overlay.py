@@ -10,6 +10,7 @@ from model.openpose import drawn_people
 
 _PICTURE_SHARE = 0.5
 _DRAWN_HEIGHT = 1080
+_DRAWN_WIDTH = 4096
 _GREY = np.array([0.299, 0.587, 0.114])
 
 
@@ -24,8 +25,8 @@ def draw_overlay(
     """
     width = max(1, round(height * size[0] / size[1]))
     found = np.where(scores[..., None] > 0, keypoints, np.nan)
-    # Drawn larger and with wider lines, so that none is lost or dimmed in a small picture.
-    finer = max(1, -(-_DRAWN_HEIGHT // height))
+    # Drawn larger and with wider lines, so that none is lost or dimmed in a small picture; a flat one is no small one.
+    finer = max(1, min(-(-_DRAWN_HEIGHT // height), _DRAWN_WIDTH // width))
     drawing = draw_guidance(drawn_people(found, scores, *size), height * finer, width * finer)
     if finer > 1:
         drawing = cv2.dilate(drawing, np.ones((finer + 1, finer + 1), np.uint8))
@@ -40,5 +41,7 @@ def draw_overlay(
 
 def shrunk(picture: np.ndarray, height: int) -> np.ndarray:
     """A picture (H, W, 3) no higher than that, in its proportions."""
-    share = min(1, height / picture.shape[0])
-    return cv2.resize(picture, None, fx=share, fy=share, interpolation=cv2.INTER_AREA) if share < 1 else picture
+    share = height / picture.shape[0]
+    if share >= 1:
+        return picture
+    return cv2.resize(picture, (max(1, round(picture.shape[1] * share)), height), interpolation=cv2.INTER_AREA)

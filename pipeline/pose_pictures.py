@@ -16,6 +16,7 @@ from pipeline.encoding import VideoWriter
 from pipeline.inputs import InputError, identify, local_copy
 from pipeline.overlay import draw_overlay, shrunk
 from pipeline.pose_reader import PoseFile, PoseRows, join_rows
+from pipeline.pose_table import PoseTableError
 from pipeline.video import read_frames
 
 log = logging.getLogger(__name__)
@@ -125,8 +126,13 @@ def _people(rows: PoseRows | None, frame: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _size(rows: PoseRows | None, picture: np.ndarray | None) -> tuple[int, int]:
-    """Width and height that keypoints are in; where there are none, those of the picture."""
+    """Width and height that keypoints are in; where there are none, those of the picture.
+
+    Raises ``PoseTableError`` for a size that no picture has.
+    """
     if rows is not None:
+        if min(rows.width, rows.height) < 1:
+            raise PoseTableError(f"its rows are of pictures of {rows.width}x{rows.height} pixels; extract them again")
         return rows.width, rows.height
     return (640, 480) if picture is None else (picture.shape[1], picture.shape[0])
 

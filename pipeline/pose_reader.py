@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +17,7 @@ from model.artifacts import ArtifactError, open_filesystem
 from model.keypoints import NUM_KEYPOINTS
 from pipeline.pose_files import read_contents
 from pipeline.pose_table import KEY, SCHEMA, PoseTableError, fixed_lists
+from pipeline.retries import patiently
 
 BATCH_ROWS = 1024
 """Rows in memory at once: 1.6 MB of keypoints and scores."""
@@ -90,11 +91,16 @@ class PoseFile:
     @property
     def fingerprints(self) -> dict[str, str]:
         """What each video in the file was made from and with, as the file's metadata says; empty where it does not."""
+        return {video_id: row["fingerprint"] for video_id, row in self.contents(["fingerprint"]).items()}
+
+    def contents(self, columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """``columns`` of each video in the file, by id, as the file's metadata says; empty where it does not."""
+        wanted = ["video_id", *columns]
         try:
-            contents = read_contents(self._parquet.metadata.metadata or {}, ["video_id", "fingerprint"])
+            rows = read_contents(self._parquet.metadata.metadata or {}, wanted).select(wanted).to_pylist()
         except (KeyError, ValueError):
             return {}
-        return dict(zip(contents["video_id"].to_pylist(), contents["fingerprint"].to_pylist(), strict=True))
+        return {row["video_id"]: row for row in rows}
 
     def batches(self, row_groups: Iterable[int] | None = None) -> Iterator[pa.RecordBatch]:
         """All rows, or those of some row groups, in order."""
@@ -159,8 +165,8 @@ class PoseFile:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (pa.ArrowException, OSError) as error:
-            raise PoseTableError(f"{self.name}: cannot be read as parquet ({error})") from error
+        except Exception as error:  # every store has exceptions of its own
+            raise PoseTableError(f"{self.name}: cannot be read as parquet ({type(error).__name__}: {error})") from error
 
 
 @contextmanager
@@ -175,7 +181,7 @@ def open_parquet(uri: str) -> Iterator[Any]:
     """A file of a table for reading at any place. Raises ``PoseTableError`` when it is not there."""
     try:
         filesystem, path = open_filesystem(uri)
-        file = filesystem.open(path, "rb")
+        file = patiently(lambda: filesystem.open(path, "rb"), f"opening {uri}")
     except FileNotFoundError as error:
         raise PoseTableError(f"{uri}: no such file") from error
     except (ArtifactError, PoseTableError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,9 @@ from model.estimators.tracking import lasting_people
 from pipeline import video_summaries
 from pipeline.pose_measures import PARTS, Measures, measure
 from pipeline.pose_pictures import PosedVideo
-from pipeline.pose_reader import PoseFile, PoseRows, open_pose_file
+from pipeline.pose_reader import PoseFile, PoseRows
 from pipeline.pose_table import PoseTableError
-from pipeline.video_summaries import read_summaries
+from pipeline.video_summaries import OUTDATED, fits, read_summaries
 
 SUMMARY = (
     "video_id", "uri", "table", "status", "note", "fps", "frames", "people",
@@ -52,7 +52,9 @@ def find_tables(uri: str) -> PoseSource:
         if filesystem.isfile(join(path, video_summaries.NAME)):
             return PoseSource(uri, tuple(sorted({row["table"] for row in read_summaries(uri, ["table"])})), True)
         for prefix in ("poses/", ""):
-            found = sorted(name.rpartition("/")[2] for name in filesystem.glob(join(path, f"{prefix}*.parquet")))
+            # No glob: the folder's own name may have brackets in it.
+            names = filesystem.find(join(path, prefix), maxdepth=1)
+            found = sorted(name.rpartition("/")[2] for name in names if name.endswith(".parquet"))
             if found:
                 return PoseSource(uri, tuple(prefix + name for name in found), False)
     except PoseTableError:
@@ -62,32 +64,60 @@ def find_tables(uri: str) -> PoseSource:
     raise PoseTableError(f"{uri}: no pose table, and no folder with any")
 
 
-def sum_up(file: PoseFile, table: str, watch: Callable[[PoseRows], None]) -> Iterator[dict[str, Any]]:
-    """``SUMMARY`` of each video of a file that is not summed up, from all its rows, which ``watch`` is shown."""
-    for video_id, batches in file.videos():
-        uri = ""
+def sum_up(
+    file: PoseFile, table: str, watch: Callable[[PoseRows], None], fail: Callable[[str, Exception], None]
+) -> Iterator[dict[str, Any]]:
+    """``SUMMARY`` of each video of a file that is not summed up, from all its rows, which ``watch`` is shown.
 
-        def watched(batches: Iterator[Any] = batches) -> Iterator[PoseRows]:
-            nonlocal uri
-            for rows in map(file.rows, batches):
-                watch(rows)
-                uri = rows.uri
-                yield rows
+    Videos in which nobody was seen, which only the file's metadata name, come last. ``fail`` is told of a video that
+    cannot be used, and of a table that cannot be read on.
+    """
+    told = _told(file, ("uri", "status", "note", "fps", "frames"))
+    try:
+        for video_id, batches in file.videos():
+            about = told.pop(video_id, {})
+            uri = about.get("uri") or ""
 
-        measures = measure(watched())
-        sampling = _sampling(file)
-        frames = int(sampling.get("frames", measures.frame[-1] + 1))
-        about = {"video_id": video_id, "uri": uri, "table": table, "status": None, "note": None}
-        yield {**about, "fps": sampling.get("fps"), "frames": frames, **_main_person(measures, frames)}
+            def watched(batches: Iterator[Any] = batches) -> Iterator[PoseRows]:
+                nonlocal uri
+                for rows in map(file.rows, batches):
+                    watch(rows)
+                    uri = rows.uri
+                    yield rows
+
+            try:
+                measures = measure(watched())
+            except ValueError as error:
+                fail(uri or video_id, error)
+            else:
+                yield _summary(video_id, {**about, "uri": uri}, table, measures)
+    except PoseTableError as error:
+        fail(table, error)
+        return
+    for video_id, about in told.items():
+        yield _summary(video_id, about, table, measure(()))
 
 
-def _sampling(file: PoseFile) -> dict[str, Any]:
-    """How the one video of a file was sampled; a file of many does not say."""
-    return file.facts.get("sampling", {}) if "video" in file.facts else {}
+def _told(file: PoseFile, columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What a file says of its videos, by id: of many as extract_poses writes it, of one as animate_catalog."""
+    if "video" not in file.facts:
+        return file.contents(columns)
+    about = {**file.facts["video"], **file.facts.get("sampling", {})}
+    return {about["id"]: {name: about.get(name) for name in columns}}
+
+
+def _summary(video_id: str, about: dict[str, Any], table: str, measures: Measures) -> dict[str, Any]:
+    frames = int(about.get("frames") or measures.frame.max(initial=-1) + 1)
+    known = {name: about.get(name) for name in ("status", "note", "fps")}
+    own = {"video_id": video_id, "uri": about["uri"] or "", "table": table, "frames": frames}
+    return {**own, **known, **_main_person(measures, frames)}
 
 
 def _main_person(measures: Measures, frames: int) -> dict[str, Any]:
     """Means of the person with the largest sum of box areas, over the frames that they are seen in."""
+    if not len(measures):
+        confidences = dict.fromkeys(f"confidence_{part}" for part in PARTS)
+        return {"people": 0, **confidences, "reliable_left_hand": 0.0, "reliable_right_hand": 0.0, "motion": None}
     people, person = np.unique(measures.person, return_inverse=True)
     areas = np.bincount(person, weights=measures.area)
     main = measures[measures.person == people[areas.argmax()]]
@@ -103,20 +133,38 @@ def _main_person(measures: Measures, frames: int) -> dict[str, Any]:
     }
 
 
-def posed_video(source: PoseSource, row: dict[str, Any]) -> PosedVideo:
-    """A video, by its summary, with the times of all its frames.
+def posed_video(source: PoseSource, row: dict[str, Any], file: PoseFile) -> PosedVideo:
+    """A video, by its summary, with the times of all its frames; ``file`` is its table, open.
 
-    A file of many videos that is not summed up does not say when the frames with nobody were: those are put evenly
-    between the others. Raises ``PoseTableError`` when the table cannot be read.
+    Where neither ``videos.parquet`` nor the file says when the frames with nobody were, those are put evenly between
+    the others, and before the first at their median step. Raises ``PoseTableError`` when the table cannot be read, or
+    is of another age than ``videos.parquet``.
     """
     if source.summed_up:
-        summaries = read_summaries(source.folder, ["video_id", "pts_s"], row["table"])
-        times = next(summary["pts_s"] for summary in summaries if summary["video_id"] == row["video_id"])
+        summaries = read_summaries(source.folder, ["video_id", "fps", "pts_s", "fingerprint"], row["table"])
+        summary = next((summary for summary in summaries if summary["video_id"] == row["video_id"]), None)
+        if summary is None or not fits(summary, file.fingerprints):
+            raise PoseTableError(OUTDATED.format(row["table"]))
+        fps, times = summary["fps"], summary["pts_s"]
     else:
-        with open_pose_file(source.uri(row["table"])) as file:
-            chunks = [(rows.frame, rows.pts_s) for rows in map(file.rows, file.video(row["video_id"]))]
-            frame, pts_s = (np.concatenate(column) for column in zip(*chunks, strict=True))
-            times = _sampling(file).get("pts_s") or np.interp(np.arange(row["frames"]), frame, pts_s).tolist()
+        about = _told(file, ("fps", "pts_s")).get(row["video_id"], {})
+        fps, times = about.get("fps"), about.get("pts_s") or _guessed_times(file, row)
     lasts = times[-1] - times[0]
-    fps = row["fps"] or ((len(times) - 1) / lasts if lasts > 0 else 1.0)
+    fps = fps or ((len(times) - 1) / lasts if lasts > 0 else 1.0)
     return PosedVideo(row["video_id"], row["uri"], fps, times)
+
+
+def _guessed_times(file: PoseFile, row: dict[str, Any]) -> list[float]:
+    """When the frames of a video were, by its rows."""
+    chunks = [(rows.frame, rows.pts_s) for rows in map(file.rows, file.video(row["video_id"]))]
+    if not chunks:
+        raise PoseTableError(f"{file.name} has no rows of it, and does not say when its frames were")
+    frame, pts_s = (np.concatenate(column) for column in zip(*chunks, strict=True))
+    frame, first = np.unique(frame, return_index=True)
+    pts_s = pts_s[first]
+    frames = np.arange(row["frames"])
+    times = np.interp(frames, frame, pts_s)
+    if len(frame) > 1:
+        step = np.median(np.diff(pts_s) / np.diff(frame))
+        times += step * np.minimum(frames - frame[0], 0)
+    return list(times.tolist())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,24 @@ class Storage:
             return None
 
     def write(self, name: str, contents: bytes) -> None:
-        """Publish ``contents`` in one step."""
+        """Publish ``contents`` in one step. Raises ``StorageError`` naming the file when the store does not take it."""
         if not self._local:
-            patiently(lambda: self._filesystem.pipe_file(self._at(name), contents), f"writing {self.path(name)}")
+            self._ask_to_write(name, lambda: self._filesystem.pipe_file(self._at(name), contents))
             return
         part = self._part()
         part.write_bytes(contents)
         self._publish(part, name)
+
+    def check_writable(self) -> None:
+        """See, before long work, that files can be written here. Leaves none. Raises ``StorageError``."""
+        name = f"{_INCOMING}/{uuid.uuid4().hex}"
+        try:
+            self.write(name, b"")
+            self.remove(name)
+        except StorageError:
+            raise
+        except Exception as error:  # every store has exceptions of its own
+            raise StorageError(f"output {self.uri} cannot be written ({type(error).__name__}: {error})") from error
 
     def create(self, name: str, contents: bytes) -> None:
         """Publish a file that is not there yet. Raises ``FileExistsError`` when it is.
@@ -78,9 +89,9 @@ class Storage:
             self.write(name, contents)
 
     def put(self, source: Path, name: str) -> None:
-        """Publish a copy of a local file in one step."""
+        """Publish a copy of a local file in one step. Raises as ``write``."""
         if not self._local:
-            patiently(lambda: self._filesystem.put_file(str(source), self._at(name)), f"writing {self.path(name)}")
+            self._ask_to_write(name, lambda: self._filesystem.put_file(str(source), self._at(name)))
             return
         part = self._part()
         shutil.copyfile(source, part)
@@ -107,14 +118,14 @@ class Storage:
     def move(self, source: str, target: str) -> None:
         """Publish a whole file under another name, in one step; what had that name is replaced.
 
-        An object store copies it and then removes the first: killed in between, both are there.
+        An object store copies it and then removes the first: killed in between, both are there. Raises as ``write``.
         """
         if self._local:
             path = Path(self._at(target))
             path.parent.mkdir(parents=True, exist_ok=True)
             os.replace(self._at(source), path)
             return
-        patiently(lambda: self._filesystem.cp_file(self._at(source), self._at(target)), f"writing {self.path(target)}")
+        self._ask_to_write(target, lambda: self._filesystem.cp_file(self._at(source), self._at(target)))
         self.remove(source)
 
     def remove(self, name: str) -> None:
@@ -130,6 +141,12 @@ class Storage:
             patiently(lambda: self._filesystem.rm(self._at(name), recursive=True), f"removing {self.path(name)}")
         except FileNotFoundError:
             return
+
+    def _ask_to_write(self, name: str, ask: Callable[[], Any]) -> None:
+        try:
+            patiently(ask, f"writing {self.path(name)}")
+        except Exception as error:  # every store has exceptions of its own
+            raise StorageError(f"{self.path(name)} cannot be written ({type(error).__name__}: {error})") from error
 
     def _at(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -14,6 +13,12 @@ from pipeline.pose_reader import open_parquet, row_groups_with
 from pipeline.pose_table import PoseTableError
 
 NAME = "videos.parquet"
+
+OUTDATED = (
+    "its poses in {} are not those of its row in videos.parquet: extract_poses is writing there, or was killed; "
+    "let it end, or run it again"
+)
+"""Said of a video whose table, which it names, is newer."""
 
 _KEYS = ("video_id", "table")
 
@@ -39,5 +44,15 @@ def read_summaries(folder: str, columns: Sequence[str], table: str | None = None
                     raise PoseTableError(f"{uri}: a row without {' or '.join(_KEYS)}; extract the poses again")
                 chosen = batch if table is None else batch.filter(pc.equal(batch["table"], table))
                 yield from chosen.select(list(columns)).to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise PoseTableError(f"{uri}: cannot be read as parquet ({error})") from error
+        except PoseTableError:
+            raise
+        except Exception as error:  # every store has exceptions of its own
+            raise PoseTableError(f"{uri}: cannot be read as parquet ({type(error).__name__}: {error})") from error
+
+
+def fits(row: Mapping[str, Any], fingerprints: Mapping[str, str]) -> bool:
+    """Whether the times and cuts in a video's row are those of its poses in a table, by what those were made from.
+
+    Tables are put in place before ``videos.parquet`` is. A table that does not say, which has none, is believed.
+    """
+    return not fingerprints or fingerprints.get(row["video_id"]) == row["fingerprint"]

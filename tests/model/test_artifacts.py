@@ -136,6 +136,17 @@ def test_an_unknown_protocol_is_named_with_what_may_be_missing():
     assert "s3" in str(caught.value)
 
 
+def test_a_path_with_two_colons_is_the_file_of_that_name(tmp_path, monkeypatch):
+    for name in ("Re", "Re::Zero.mp4"):
+        (tmp_path / name).write_text(name)
+    for uri in (str(tmp_path / "Re::Zero.mp4"), f"{tmp_path}/./Re::Zero.mp4"):
+        assert fetch(uri).read_text() == "Re::Zero.mp4"
+    monkeypatch.chdir(tmp_path)
+    assert fetch("Re::Zero.mp4").read_text() == "Re::Zero.mp4"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert fetch("~/Re::Zero.mp4").read_text() == "Re::Zero.mp4"
+
+
 def test_cache_lies_where_the_environment_says(tmp_path, monkeypatch):
     assert cache_root() == tmp_path / "cache"
     monkeypatch.delenv("MIMICMOTION_CACHE")

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from model.estimators.tracking import follow_person
 from model.keypoints import BODY, FACE, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND, PersonPose, hand_reliable
+from pipeline.pose_files import PoseFileWriter, contents_table
 from pipeline.pose_table import KEY, SCHEMA, VideoPoses
 from pipeline.summary import SCHEMA as VIDEOS_SCHEMA
 
@@ -51,6 +52,15 @@ def write_output(
         rows += [_summary(poses, f"poses/{name}", (cuts or {}).get(poses.video_id, ())) for poses in ordered]
     pq.write_table(pa.Table.from_pylist(rows, VIDEOS_SCHEMA), folder / "videos.parquet", compression="zstd")
     return folder
+
+
+def write_anew(table: Path, made: Sequence[Mapping[str, object]]) -> None:
+    """A pose table as ``PoseFileWriter`` leaves it: the rows of the videos that it ``made`` (its contents)."""
+    ids = [row["video_id"] for row in made]
+    left = pq.read_table(table, filters=[("video_id", "in", ids)])
+    writer = PoseFileWriter(str(table))
+    writer.write(left.replace_schema_metadata())
+    writer.close(contents_table([{"settings": "{}", **row} for row in made]), {})
 
 
 def pose_rows(poses: VideoPoses) -> list[dict[str, object]]:

@@ -7,9 +7,9 @@ import pytest
 from pipeline.clip_selection import Selection, select_clips
 from pipeline.clip_table import SCHEMA
 from pipeline.clips import NOBODY, ClipSettings
-from pipeline.pose_files import PoseFileWriter, contents_table
 from pipeline.pose_table import PoseTableError
-from tests.pipeline.pose_output import somebody, video, walking, write_output
+from pipeline.storage import Storage, StorageError
+from tests.pipeline.pose_output import somebody, video, walking, write_anew, write_output
 
 SETTINGS = ClipSettings(length=(16, 20))
 
@@ -120,18 +120,43 @@ def test_rows_that_videos_parquet_does_not_know_are_passed_over(tmp_path):
 def test_poses_that_are_newer_than_videos_parquet_are_not_read_with_its_times(tmp_path):
     write_output(tmp_path, {"1.parquet": [video(name, walking(20)) for name in "abc"]})
     # As a run leaves it that is killed before it writes videos.parquet: b was done anew, c is gone.
-    table = tmp_path / "poses" / "1.parquet"
-    left = pq.read_table(table, filters=[("video_id", "in", ["a", "b"])])
-    writer = PoseFileWriter(str(table))
-    writer.write(left.replace_schema_metadata())
     made = {"a": "f", "b": "newer"}
-    contents = [{"video_id": name, "fingerprint": mark, "settings": "{}"} for name, mark in made.items()]
-    writer.close(contents_table(contents), {})
+    contents = [{"video_id": name, "fingerprint": mark} for name, mark in made.items()]
+    write_anew(tmp_path / "poses" / "1.parquet", contents)
     selection, rows = select(tmp_path)
     assert {row["video_id"] for row in rows} == {"a"}
     assert [name for name, _ in selection.failed] == ["/nowhere/b.mp4", "/nowhere/c.mp4"]
     assert all("poses/1.parquet are not those of its row in videos.parquet" in reason for _, reason in selection.failed)
     assert "run it again" in selection.failed[0][1]
+
+
+def test_a_video_that_videos_parquet_does_not_have_yet_is_named(tmp_path):
+    write_output(tmp_path, {"1.parquet": [video(name, walking(20)) for name in "abc"]})
+    contents = [{"video_id": name, "uri": f"/nowhere/{name}.mp4", "fingerprint": "f"} for name in "abc"]
+    write_anew(tmp_path / "poses" / "1.parquet", contents)
+    videos = pq.read_table(tmp_path / "videos.parquet")
+    pq.write_table(videos.take([0, 2]), tmp_path / "videos.parquet")
+    selection, rows = select(tmp_path)
+    assert {row["video_id"] for row in rows} == {"a", "c"}
+    ((name, reason),) = selection.failed
+    assert name == "/nowhere/b.mp4"
+    assert "run it again" in reason
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_poses_are_read(tmp_path, monkeypatch):
+    write_output(tmp_path, {"1.parquet": [video("a", walking(20))]})
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("pipeline.clip_selection.measure", lambda poses: pytest.fail("poses were read"))
+    with pytest.raises(StorageError, match="cannot be written"):
+        select_clips(str(tmp_path), str(tmp_path / "file" / "clips.parquet"), SETTINGS)
+
+
+def test_a_table_at_the_root_is_not_written_to_the_current_folder(tmp_path, monkeypatch):
+    write_output(tmp_path, {"1.parquet": [video("a", walking(20))]})
+    folders = []
+    monkeypatch.setattr("pipeline.clip_selection.Storage", lambda uri: folders.append(uri) or Storage(str(tmp_path)))
+    select_clips(str(tmp_path), "/clips.parquet", SETTINGS)
+    assert folders == ["/"]
 
 
 def test_an_output_of_something_else_is_refused(tmp_path):

@@ -242,6 +242,12 @@ def test_a_frame_of_another_size_is_refused(tmp_path):
         write(tmp_path / "out.mp4", [numbered(0), numbered(1, 66)])
 
 
+def test_a_video_of_a_frame_an_hour_has_a_rate(tmp_path):
+    path = tmp_path / "out.mp4"
+    write(path, [np.zeros((16, 16, 3), np.uint8)] * 2, fps=0.0003)
+    assert probe_video(path).frames == 2
+
+
 @pytest.mark.parametrize(("fps", "crf"), [(0, 18), (float("nan"), 18), (15, -1), (15, 60)])
 def test_settings_that_make_no_video_are_refused(tmp_path, fps, crf):
     with pytest.raises(ValueError, match="give a"):

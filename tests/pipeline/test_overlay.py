@@ -48,3 +48,21 @@ def test_nobody_is_the_picture_alone():
 def test_pictures_are_made_smaller_and_never_larger():
     assert shrunk(np.zeros((400, 200, 3), np.uint8), 100).shape == (100, 50, 3)
     assert shrunk(np.zeros((40, 20, 3), np.uint8), 100).shape == (40, 20, 3)
+
+
+def test_a_picture_as_narrow_as_a_thread_stays_one():
+    assert shrunk(np.zeros((4000, 4, 3), np.uint8), 400).shape == (400, 1, 3)
+
+
+def test_a_picture_as_flat_as_a_thread_takes_no_gigabytes(monkeypatch):
+    drawn = []
+
+    def draw(people, height, width):
+        drawn.append((height, width))
+        return np.zeros((height, width, 3), np.uint8)
+
+    monkeypatch.setattr("pipeline.overlay.draw_guidance", draw)
+    nobody = np.zeros((0, NUM_KEYPOINTS, 2)), np.zeros((0, NUM_KEYPOINTS))
+    assert draw_overlay(None, *nobody, (8000, 4), 4).shape == (4, 8000, 3)
+    draw_overlay(None, *nobody, (711, 400), 400)
+    assert drawn == [(4, 8000), (1200, 2133)]

@@ -44,6 +44,14 @@ def test_a_changed_file_is_not_shown_under_old_poses(dance_poses, tmp_path):
     assert "no longer the file that the poses were found in" in trouble
 
 
+def test_a_very_wide_video_has_a_sheet_that_a_jpeg_can_hold():
+    person = somebody(0, 300)
+    frame = SheetFrame(None, person.keypoints[None], person.scores[None], "")
+    drawn = contact_sheet([frame] * SHEET_FRAMES, (8000, 20), [])
+    assert max(drawn.shape) < 65_536
+    assert drawn.nbytes < 100 << 20
+
+
 def test_a_video_with_nobody_still_has_a_sheet(tmp_path):
     poses = video("a", [[]] * 30)
     with open_pose_file(table_of(tmp_path, poses)) as file:

@@ -1,5 +1,6 @@
 from collections.abc import Iterable
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,6 +8,7 @@ import pytest
 
 from pipeline.pose_reader import BATCH_ROWS, PoseFile, open_pose_file, row_groups_with
 from pipeline.pose_table import SCHEMA, PoseTableError
+from pipeline.video_summaries import read_summaries
 from tests.pipeline.pose_output import pose_rows, video, walking, write_output
 
 
@@ -72,6 +74,48 @@ def test_what_is_no_pose_table_is_refused_by_name(tmp_path):
     refused("column frame_index has an empty cell")
     pq.write_table(pa.Table.from_pylist([{**rows[0], "video_id": None}], SCHEMA), path)
     refused("column video_id has an empty cell")
+
+
+class NoCredentials(Exception):
+    """As a store's client raises: neither an OSError nor one of Arrow's."""
+
+
+def test_what_a_store_says_in_its_own_words_is_an_error_of_the_table(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.retries.time.sleep", lambda seconds: None)
+    write_output(tmp_path, {"t.parquet": [video("a", walking(600)), video("b", walking(700))]}, row_group=200)
+    store, uri = fsspec.filesystem("memory"), "memory://words/t.parquet"
+    for name in ("poses/t.parquet", "videos.parquet"):
+        store.pipe_file(f"/words/{name.rpartition('/')[2]}", (tmp_path / name).read_bytes())
+    with open_pose_file(uri) as file:
+        monkeypatch.setattr(type(store.open("/words/t.parquet")), "read", refuse)
+        with pytest.raises(PoseTableError, match=r"t\.parquet: cannot be read .*NoCredentials: none found"):
+            list(file.batches())
+    with pytest.raises(PoseTableError, match=r"t\.parquet: cannot be read .*NoCredentials: none found"):
+        open_pose_file(uri).__enter__()
+    with pytest.raises(PoseTableError, match=r"videos\.parquet: cannot be read .*NoCredentials: none found"):
+        list(read_summaries("memory://words", ["video_id"]))
+
+
+def test_a_store_that_does_not_open_a_table_at_once_is_asked_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.retries.time.sleep", lambda seconds: None)
+    write_output(tmp_path, {"t.parquet": [video("a", walking(3))]})
+    store = fsspec.filesystem("memory")
+    store.pipe_file("/patience/t.parquet", (tmp_path / "poses" / "t.parquet").read_bytes())
+    opens, refusals = store.open, [NoCredentials("slow down"), OSError("503")]
+    monkeypatch.setattr(store, "open", lambda *args, **kw: refuse(refusals.pop()) if refusals else opens(*args, **kw))
+    with open_pose_file("memory://patience/t.parquet") as file:
+        assert file.num_rows == 3
+    assert not refusals
+    refusals += [NoCredentials("none found")] * 4
+    with (
+        pytest.raises(PoseTableError, match=r"t\.parquet: cannot be opened \(NoCredentials: none found\)"),
+        open_pose_file("memory://patience/t.parquet"),
+    ):
+        pass
+
+
+def refuse(error: object, *args: object, **options: object) -> None:
+    raise error if isinstance(error, Exception) else NoCredentials("none found")
 
 
 def test_a_file_that_breaks_off_does_not_look_whole(tmp_path):

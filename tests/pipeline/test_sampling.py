@@ -41,3 +41,15 @@ def test_one_frame_of_no_length_is_still_one_frame():
 def test_at_any_time_it_is_the_frame_that_appeared_last():
     timestamps = np.array([0.5, 0.6, 0.9])
     assert frames_at(timestamps, np.array([0.0, 0.5, 0.59, 0.6, 0.8999, 5.0])).tolist() == [0, 0, 0, 1, 2, 2]
+
+
+@pytest.mark.parametrize("fps", [30, 500, 1000, 2400])
+def test_at_its_own_time_every_frame_is_itself_however_close_the_next(fps):
+    timestamps = 3.0 + np.arange(200) / fps
+    for off in (0.0, 1e-7, -1e-7):
+        assert frames_at(timestamps, timestamps + off).tolist() == list(range(200))
+
+
+def test_a_time_may_be_a_millisecond_early_where_frames_are_further_apart():
+    timestamps = np.arange(10) / 30
+    assert frames_at(timestamps, timestamps - 0.9 * ROUNDING_S).tolist() == list(range(10))

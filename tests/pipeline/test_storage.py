@@ -59,6 +59,37 @@ def test_a_store_that_answers_with_an_error_is_asked_again(monkeypatch):
     assert storage.read("a") is None
 
 
+@pytest.mark.parametrize("name", ["write", "put", "move"])
+def test_what_a_store_refuses_in_its_own_words_is_a_storage_error_that_names_the_file(name, tmp_path, monkeypatch):
+    class NoCredentials(Exception):
+        pass
+
+    def refuse(*args, **options):
+        raise NoCredentials("unable to locate credentials")
+
+    monkeypatch.setattr(retries.time, "sleep", lambda seconds: None)
+    storage = Storage("memory://refusing/out")
+    for method in ("pipe_file", "put_file", "cp_file"):
+        monkeypatch.setattr(storage._filesystem, method, refuse)
+    (tmp_path / "local").write_bytes(b"video")
+    give = {
+        "write": lambda: storage.write("a", b"1"),
+        "put": lambda: storage.put(tmp_path / "local", "a"),
+        "move": lambda: storage.move("b", "a"),
+    }
+    with pytest.raises(StorageError, match=r"refusing/out/a cannot be written \(NoCredentials: unable to locate"):
+        give[name]()
+
+
+def test_whether_a_folder_can_be_written_is_known_beforehand_and_leaves_no_file(storage, monkeypatch, tmp_path):
+    storage.write("a", b"1")
+    storage.check_writable()
+    assert storage.sizes("") == {"a": 1}
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot be written"):
+        Storage(str(tmp_path / "file" / "out")).check_writable()
+
+
 def test_a_relative_folder_is_the_same_one_from_everywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sent = pickle.dumps(Storage("out"))
