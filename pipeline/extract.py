@@ -20,7 +20,7 @@ from pipeline.progress import EXTRACTION, Display
 from pipeline.quarantine import NAME as QUARANTINE
 from pipeline.quarantine import Quarantined
 from pipeline.quarantine import to_parquet as quarantine_to_parquet
-from pipeline.ray_data import configure, connect, pool
+from pipeline.ray_data import Pace, configure, connect, pool
 from pipeline.resources import PoseResources
 from pipeline.storage import Storage
 from pipeline.tasks import pack, unpack
@@ -164,7 +164,7 @@ def _pass(
     dataset = ray.data.from_items([pack(video) for video in videos], override_num_blocks=blocks).map_batches(
         ExtractPoses,
         batch_size=1,
-        fn_constructor_args=(request, resources.threads, storage, ledger),
+        fn_constructor_args=(request, resources.threads, storage, ledger, at_once),
         compute=pool(resources.workers, at_once),
         num_cpus=resources.cpus,
         num_gpus=resources.gpus,
@@ -172,10 +172,12 @@ def _pass(
         # Not to be tried again, but to be handed back: without retries Ray Data was seen to wait for a lost task.
         max_task_retries=_HAND_BACKS,
     )
+    dataset.context.custom_execution_callback_classes = [Pace]
     waiting: list[Finished] = []
     ends: dict[str, Finished | Quarantined] = {}
     # Without a batch size and prefetching each video is seen when it is finished, not when the next one is.
     for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
+        Pace.row_ended()
         for outcome in map(unpack, batch["packed"]):
             if isinstance(outcome, Deferred):
                 continue

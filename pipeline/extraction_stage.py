@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import ray
 
+from cluster.main_thread import MainThread
 from model.artifacts import sha256
 from pipeline.decoding.fork_server import start_servers
 from pipeline.extraction import Request, fingerprint, settings_of
@@ -102,11 +103,11 @@ class Ledger(ProgressBoard):
 class ExtractPoses:
     """Videos -> ``Finished``, ``Quarantined`` or ``Deferred``.
 
-    Two calls may run at once, in threads: while one has the estimator, the other fetches its video, starts its decoder
-    and waits with the first frame in hand.
+    ``at_once`` calls may run at once, in threads: while one has the estimator, another fetches its video, starts its
+    decoder and waits with the first frame in hand.
     """
 
-    def __init__(self, request: Request, threads: int, storage: Storage, ledger: str) -> None:
+    def __init__(self, request: Request, threads: int, storage: Storage, ledger: str, at_once: int) -> None:
         # While the networks load, so that the first video need not wait for them.
         start_servers()
         # OpenCV's own threads cost more than they gain on crops of a few hundred pixels.
@@ -124,9 +125,25 @@ class ExtractPoses:
         self._reporter = Reporter(ledger)
         self._ledger = ray.get_actor(ledger)
         self._turn = threading.Lock()
+        self._main, self._at_once = MainThread(), at_once
+        self._in_hand: set[int] = set()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
-        return {"packed": [pack(self._outcome(unpack(packed)))["packed"] for packed in batch["packed"]]}
+        with self._taken():
+            return {"packed": [pack(self._outcome(unpack(packed)))["packed"] for packed in batch["packed"]]}
+
+    @contextmanager
+    def _taken(self) -> Iterator[None]:
+        """A call. With as many as may be, no further one comes before one has ended."""
+        mine = threading.get_ident()
+        self._in_hand.add(mine)
+        if len(self._in_hand) >= self._at_once:
+            self._main.rest()
+        try:
+            yield
+        finally:
+            self._in_hand.discard(mine)
+            self._main.wake()
 
     def _outcome(self, video: Video) -> Finished | Quarantined | Deferred:
         if self._unusable is not None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 import warnings
 from urllib.parse import urlsplit
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext
+from ray.data._internal.execution.execution_callback import ExecutionCallback
+
+# Workers have another row in hand meanwhile.
+_LONGEST_PAUSE_S = 0.5
 
 _ANSWERS_WITHIN_S = 10.0
 
@@ -61,6 +66,24 @@ def configure() -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # Deprecated without a successor in Ray 2.60: there is no other way to bound the retries of a pool's actors.
     warnings.filterwarnings("ignore", message=".*ray_remote_args", category=DeprecationWarning)
+
+
+class Pace(ExecutionCallback):
+    """Has Ray Data's scheduler, which looks round ten times a second, look as seldom as rows end: two steps of it for
+    the time since the last one, and two a second at least. Whoever takes the rows says when one ends.
+    """
+
+    _last_end = 0.0
+
+    @classmethod
+    def row_ended(cls) -> None:
+        cls._last_end = time.monotonic()
+
+    def before_execution_starts(self, executor: object) -> None:
+        self.row_ended()
+
+    def on_execution_step(self, executor: object) -> None:
+        time.sleep(min(_LONGEST_PAUSE_S, (time.monotonic() - self._last_end) / 2))
 
 
 def pool(size: int, at_once: int = 1) -> ActorPoolStrategy:

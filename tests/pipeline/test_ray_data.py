@@ -5,6 +5,7 @@ import socket
 import pytest
 import ray
 
+from pipeline import ray_data
 from pipeline.ray_data import connect
 
 
@@ -38,3 +39,25 @@ def test_what_is_no_place_is_left_to_ray(monkeypatch, address):
     monkeypatch.setenv("RAY_ADDRESS", address)
     connect()
     assert asked
+
+
+def test_the_scheduler_looks_round_as_seldom_as_rows_end(monkeypatch):
+    now, pauses = [100.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        now[0] += seconds + 0.1
+
+    monkeypatch.setattr(ray_data.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(ray_data.time, "sleep", sleep)
+    pace = ray_data.Pace()
+    pace.before_execution_starts(None)
+    for _ in range(20):
+        pace.on_execution_step(None)
+    assert pauses[0] == 0.0
+    assert pauses[-1] == 0.5
+    # Never longer than rows have taken.
+    assert all(pause <= (sum(pauses[:n]) + 0.1 * n) / 2 + 1e-9 for n, pause in enumerate(pauses))
+    ray_data.Pace.row_ended()
+    pace.on_execution_step(None)
+    assert pauses[-1] == 0.0
