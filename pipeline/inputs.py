@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 from model.artifacts import ArtifactError, file_name, open_filesystem, version_of
 from pipeline.retries import is_outage, patiently
 
-MAX_BYTES = {"reference": 256 << 20, "driving": 64 << 30, "video": 64 << 30}
+MAX_BYTES = {"reference": 256 << 20, "driving": 64 << 30, "video": 64 << 30, "table": 64 << 30}
 
 
 class InputError(ValueError):
@@ -42,8 +42,8 @@ class InputFile:
 def identify(uri: str, kind: str, known: Mapping[tuple[str, str], str]) -> InputFile:
     """The digest of a file's contents, without reading it where ``known`` has its (uri, version).
 
-    ``kind`` is ``reference``, ``driving`` or ``video``. Raises ``InputError`` when it is missing, empty, too large or
-    unreadable.
+    ``kind`` is ``reference``, ``driving``, ``video`` or ``table``. Raises ``InputError`` when it is missing, empty, too
+    large or unreadable.
     """
     version = version_at(uri, kind)
     digest = known.get((uri, version))

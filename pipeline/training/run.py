@@ -16,10 +16,12 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from model.artifacts import join
 from model.framing import LatentGrid
 from model.training.batches import TrainingClip
 from model.training.starting import check_start, starting_networks
 from model.weight_files import latent_grid
+from pipeline.inputs import identify
 from pipeline.ray_data import connect
 from pipeline.storage import Storage
 from pipeline.training.figure_clips import FigureClips
@@ -31,6 +33,7 @@ from pipeline.training.plan import Plan, plan
 from pipeline.training.refusal import Refusal
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.train_here import train_here
+from pipeline.video_summaries import NAME as VIDEOS
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +64,27 @@ class Request:
 
     @property
     def fingerprint(self) -> str:
-        """Of what the result depends on; a run goes on only from a state with the same."""
+        """Of what the result depends on, but for the weights that it starts from, which whoever loads them knows.
+
+        Of data the contents count, and where they are. Raises ``InputError`` for those that are not there.
+        """
         settings = asdict(self.settings)
         # Then a step is the same however many follow, unless a share of them decides which are on squares.
         if self.settings.schedule == "constant" and not self.settings.crop:
             del settings["steps"]
         motions = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in self.motions]
-        start = [self.model, self.checkpoint, self.vae, motions, self.clips, self.poses, self.workers]
+        clips = []
+        if self.clips is not None:
+            # Whose rows name what the poses of each video were made from and with.
+            videos = join(self.poses_folder, VIDEOS)
+            clips = [identify(uri, "table", {}).sha256 for uri in (self.clips, videos)]
+        start = [self.model, self.checkpoint, self.vae, motions, self.clips, self.poses, clips, self.workers]
         return hashlib.sha256(json.dumps([settings, start], sort_keys=True).encode()).hexdigest()
+
+    @property
+    def poses_folder(self) -> str:
+        """Where the poses of ``clips`` are: beside them, unless said."""
+        return self.poses or (self.clips or "").rpartition("/")[0]
 
 
 def checked(request: Request) -> Plan:
@@ -139,7 +155,7 @@ def run(request: Request) -> None:
 def _clips(request: Request, grid: LatentGrid) -> FigureClips | FootageClips:
     if request.clips is None:
         return FigureClips(request.settings, grid, request.motions)
-    return FootageClips(request.settings, grid, request.clips, request.poses or request.clips.rpartition("/")[0])
+    return FootageClips(request.settings, grid, request.clips, request.poses_folder)
 
 
 def _held_out(clips: FigureClips | FootageClips) -> list[TrainingClip]:

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -61,6 +62,39 @@ def test_another_vae_is_taken_whole(tmp_path):
     found = starting_networks("scratch", str(tmp_path / "model"), None, str(tmp_path / "vae"), 1).vae
     assert found.config["scaling_factor"] == 0.5
     assert torch.equal(found.encoder.conv_in.weight, other.encoder.conv_in.weight.half().float())
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        ("released", CHECKPOINT),
+        ("released", "vae/diffusion_pytorch_model.fp16.safetensors"),
+        ("svd", "unet/diffusion_pytorch_model.safetensors"),
+        ("svd", "image_encoder/model.fp16.safetensors"),
+        ("scratch", "unet/config.json"),
+        ("scratch", "other/diffusion_pytorch_model.fp16.safetensors"),
+        ("scratch", "other/config.json"),
+    ],
+)
+def test_the_digest_is_of_the_contents_of_what_is_started_from(tmp_path, start, name):
+    for seed in (0, 1):
+        networks = small_networks(seed)
+        networks.vae.register_to_config(scaling_factor=1.0 + seed)
+        networks.unet.register_to_config(sample_size=64 + seed)
+        export(networks, tmp_path / str(seed))
+        save_file(networks.unet.state_dict(), tmp_path / str(seed) / "unet/diffusion_pytorch_model.safetensors")
+        export_vae(networks.vae, tmp_path / str(seed) / "other")
+
+    def digest() -> str:
+        checkpoint = str(tmp_path / "0" / CHECKPOINT) if start == "released" else None
+        vae = str(tmp_path / "0/other") if name.startswith("other") else None
+        return starting_networks(start, str(tmp_path / "0"), checkpoint, vae, 0).digest
+
+    first = digest()
+    (tmp_path / "0" / CHECKPOINT).touch()
+    assert digest() == first
+    shutil.copyfile(tmp_path / "1" / name, tmp_path / "0" / name)
+    assert digest() != first
 
 
 @pytest.mark.parametrize(("start", "checkpoint"), [("released", None), ("scratch", "some.pth")])
