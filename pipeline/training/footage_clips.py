@@ -30,6 +30,7 @@ from pipeline.pose_table import PoseTableError
 from pipeline.training.guided_clip import training_clip
 from pipeline.training.settings import TrainingSettings
 from pipeline.video import read_frames
+from pipeline.video_summaries import NAME as VIDEOS
 from pipeline.video_summaries import read_summaries
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,12 @@ HELD_OUT_OF = 20
 """One video in so many is held out."""
 
 _TRIES = 20
-_COLUMNS = ["video_id", "uri", "status", "start", "frames", "person_id", "reference"]
+_COLUMNS = ["video_id", "uri", "status", "start", "start_s", "frames", "person_id", "reference"]
+
+_OUTDATED = (
+    "{}: its poses in {} are not those of its row in videos.parquet: extract_poses is writing there, or was killed; "
+    "let it end, or run it again, and select the clips again"
+)
 
 
 @dataclass(frozen=True)
@@ -91,13 +97,14 @@ class FootageClips:
     @cached_property
     def _videos(self) -> dict[str, dict[str, Any]]:
         wanted = {row["video_id"] for row in self._rows}
-        rows = read_summaries(self.poses, ["video_id", "table", "pts_s"])
+        rows = read_summaries(self.poses, ["video_id", "table", "pts_s", "fingerprint"])
         return {row["video_id"]: row for row in rows if row["video_id"] in wanted}
 
     def _clip(self, row: dict[str, Any], rng: np.random.Generator) -> TrainingClip:
         settings = self.settings
         first = row["start"] + int(rng.integers(row["frames"] - settings.frames + 2))
         frames = [row["reference"], *range(first, first + settings.frames - 1)]
+        self._check_times(row, frames)
         poses = self._poses_of(row, frames)
         fit, reference = _around(poses, settings.height, settings.width)
         shown = [reference, *range(1, settings.frames)]
@@ -111,11 +118,24 @@ class FootageClips:
             fitted, moved = np.ascontiguousarray(fitted[:, :, ::-1]), mirrored(moved)
         return training_clip(fitted, moved, settings, self.grid)
 
-    def _poses_of(self, row: dict[str, Any], frames: list[int]) -> PoseSequence:
+    def _check_times(self, row: dict[str, Any], frames: list[int]) -> None:
+        """Raises ``PoseTableError`` unless the clip was selected among the frames that its video's row tells of."""
         if row["video_id"] not in self._videos:
-            raise PoseTableError(f"{join(self.poses, 'videos.parquet')}: without video {row['video_id']}")
+            raise PoseTableError(f"{join(self.poses, VIDEOS)}: without video {row['video_id']}")
+        times = self._videos[row["video_id"]]["pts_s"] or []
+        if max(frames) >= len(times) or times[row["start"]] != row["start_s"]:
+            raise PoseTableError(
+                f"{row['uri']}: {self.table} was selected from poses of other frames; select the clips again"
+            )
+
+    def _poses_of(self, row: dict[str, Any], frames: list[int]) -> PoseSequence:
+        video = self._videos[row["video_id"]]
         rows: PoseRows | None = None
-        with open_pose_file(join(self.poses, self._videos[row["video_id"]]["table"])) as file:
+        with open_pose_file(join(self.poses, video["table"])) as file:
+            # Tables are put in place before videos.parquet is, whose times are then those of other frames.
+            made = file.fingerprints
+            if made and made.get(row["video_id"]) != video["fingerprint"]:
+                raise PoseTableError(_OUTDATED.format(row["uri"], video["table"]))
             for batch in file.video(row["video_id"]):
                 piece = file.rows(batch)
                 piece = piece[np.isin(piece.frame, frames) & (piece.person == row["person_id"])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from model.framing import LatentGrid
 from model.keypoints import NUM_KEYPOINTS, PersonPose
 from model.training.batches import TrainingClip
 from pipeline.clip_table import KEPT
+from pipeline.inputs import InputError
+from pipeline.pose_files import PoseFileWriter, contents_table
 from pipeline.pose_table import VideoPoses
 from pipeline.training.footage_clips import FootageClips
 from pipeline.training.settings import TrainingSettings
@@ -33,6 +36,11 @@ def somebody(x: float, size: float) -> PersonPose:
 
 
 def clip_of(folder: Path, before: int, after: int, size: int) -> TrainingClip:
+    """A clip of ``clips_of``."""
+    return clips_of(folder, before, after, size)(0)
+
+
+def clips_of(folder: Path, before: int = 100, after: int = 140, size: int = 40) -> FootageClips:
     """Frames 10 and later of a white box on black, which is at ``before`` until then and at ``after`` from then on; the
     reference is frame 3.
     """
@@ -47,10 +55,10 @@ def clip_of(folder: Path, before: int, after: int, size: int) -> TrainingClip:
     people = [[somebody(before if frame < 10 else after, size)] for frame in range(FRAMES)]
     times = [frame / 10 for frame in range(FRAMES)]
     write_output(folder, {"1.parquet": [VideoPoses(video_id, str(path), 10.0, WIDTH, HEIGHT, times, people)]})
-    row = {"video_id": video_id, "uri": str(path), "status": KEPT, "start": 10, "frames": 10}
+    row = {"video_id": video_id, "uri": str(path), "status": KEPT, "start": 10, "start_s": 1.0, "frames": 10}
     table = pa.Table.from_pylist([{**row, "person_id": 0, "reference": 3}])
     pq.write_table(table, folder / "clips.parquet")
-    return FootageClips(SETTINGS, GRID, str(folder / "clips.parquet"), str(folder))(0)
+    return FootageClips(SETTINGS, GRID, str(folder / "clips.parquet"), str(folder))
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 280), (280, 0), (0, 90)])
@@ -73,3 +81,33 @@ def test_a_reference_that_fits_beside_the_clip_is_kept(tmp_path):
 def test_a_person_too_wide_for_the_crop_is_in_its_middle(tmp_path):
     clip = clip_of(tmp_path, 0, 100, size=160)
     assert ((clip.frames > 200).mean(axis=(1, 2, 3)) > 0.8).all()
+
+
+def change(path: Path, column: str, value: object) -> None:
+    """Put another value into a column of a table of one row."""
+    table = pq.read_table(path)
+    place = table.column_names.index(column)
+    pq.write_table(table.set_column(place, table.field(place), [[value]]), path)
+
+
+def test_poses_with_the_times_of_others_are_not_learnt_from(tmp_path):
+    make = clips_of(tmp_path)
+    path = tmp_path / "poses" / "1.parquet"
+    # A killed run has put a newer table in place.
+    left = pq.read_table(path)
+    writer = PoseFileWriter(str(path))
+    writer.write(left.replace_schema_metadata())
+    video_id = left["video_id"][0].as_py()
+    writer.close(contents_table([{"video_id": video_id, "fingerprint": "newer", "settings": "{}"}]), {})
+    with pytest.raises(InputError, match=r"1\.parquet are not those of its row in videos\.parquet.*run it again"):
+        make(0)
+    change(tmp_path / "videos.parquet", "fingerprint", "newer")
+    assert dataclasses.replace(make)(0).frames.shape[0] == 5
+
+
+@pytest.mark.parametrize("times", [[frame / 5 for frame in range(FRAMES)], [frame / 10 for frame in range(12)]])
+def test_clips_that_were_selected_from_other_frames_are_refused(tmp_path, times):
+    make = clips_of(tmp_path)
+    change(tmp_path / "videos.parquet", "pts_s", times)
+    with pytest.raises(InputError, match=r"clips\.parquet was selected from poses of other frames; select the clips"):
+        make(0)
