@@ -23,7 +23,7 @@ from model.keypoints import NUM_KEYPOINTS, PoseSequence
 from model.mirroring import mirrored
 from model.training.batches import TrainingClip
 from pipeline.clip_table import KEPT
-from pipeline.inputs import InputError, identify, local_copy
+from pipeline.inputs import InputError, InputOutage, identify, local_copy
 from pipeline.pose_measures import quality
 from pipeline.pose_reader import PoseRows, join_rows, open_parquet, open_pose_file
 from pipeline.pose_table import PoseTableError
@@ -62,15 +62,24 @@ class FootageClips:
     held_out: bool = False
 
     def __call__(self, index: int) -> TrainingClip:
-        """Raises ``InputError`` when twenty clips in a row cannot be had."""
-        count = len(self._rows)
+        """Raises ``InputError`` when twenty clips in a row cannot be had, ``InputOutage`` where their store does not
+        answer, and ``PoseTableError`` for what is wrong with the tables of clips and videos.
+        """
+        # Before any clip: what is wrong with a table is wrong with all of them.
+        rows, videos = self._rows, self._videos
+        count = len(rows)
         epoch, place = divmod(index, count)
         order = np.random.default_rng([self.settings.seed, epoch, 78]).permutation(count)
         failure = None
         for attempt in range(_TRIES):
-            row = self._rows[order[(place + attempt) % count]]
+            row = rows[order[(place + attempt) % count]]
             try:
-                return self._clip(row, np.random.default_rng([self.settings.seed, index, 79]))
+                return self._clip(
+                    row, videos.get(row["video_id"]), np.random.default_rng([self.settings.seed, index, 79])
+                )
+            except InputOutage:
+                # Another clip in its place would make what is learnt depend on the network.
+                raise
             except ValueError as error:  # whatever is wrong with a file, its poses or its times is one
                 failure = error
                 log.warning("clip at frame %d of %s left out: %s", row["start"], row["uri"], error)
@@ -100,16 +109,18 @@ class FootageClips:
         rows = read_summaries(self.poses, ["video_id", "table", "pts_s", "fingerprint"])
         return {row["video_id"]: row for row in rows if row["video_id"] in wanted}
 
-    def _clip(self, row: dict[str, Any], rng: np.random.Generator) -> TrainingClip:
+    def _clip(self, row: dict[str, Any], video: dict[str, Any] | None, rng: np.random.Generator) -> TrainingClip:
         settings = self.settings
         first = row["start"] + int(rng.integers(row["frames"] - settings.frames + 2))
         frames = [row["reference"], *range(first, first + settings.frames - 1)]
-        self._check_times(row, frames)
-        poses = self._poses_of(row, frames)
+        if video is None:
+            raise PoseTableError(f"{join(self.poses, VIDEOS)}: without video {row['video_id']}")
+        self._check_times(row, video, frames)
+        poses = self._poses_of(row, video, frames)
         fit, reference = _around(poses, settings.height, settings.width)
         shown = [reference, *range(1, settings.frames)]
         poses = poses[shown]
-        pictures = self._pictures(row, [frames[place] for place in shown])
+        pictures = self._pictures(row, video, [frames[place] for place in shown])
         fitted = np.stack([fit.image(picture, antialias=True) for picture in pictures])
         moved = poses.moved(
             lambda points: fit.points(points, poses.height, poses.width), settings.width, settings.height
@@ -118,18 +129,15 @@ class FootageClips:
             fitted, moved = np.ascontiguousarray(fitted[:, :, ::-1]), mirrored(moved)
         return training_clip(fitted, moved, settings, self.grid)
 
-    def _check_times(self, row: dict[str, Any], frames: list[int]) -> None:
+    def _check_times(self, row: dict[str, Any], video: dict[str, Any], frames: list[int]) -> None:
         """Raises ``PoseTableError`` unless the clip was selected among the frames that its video's row tells of."""
-        if row["video_id"] not in self._videos:
-            raise PoseTableError(f"{join(self.poses, VIDEOS)}: without video {row['video_id']}")
-        times = self._videos[row["video_id"]]["pts_s"] or []
+        times = video["pts_s"] or []
         if max(frames) >= len(times) or times[row["start"]] != row["start_s"]:
             raise PoseTableError(
                 f"{row['uri']}: {self.table} was selected from poses of other frames; select the clips again"
             )
 
-    def _poses_of(self, row: dict[str, Any], frames: list[int]) -> PoseSequence:
-        video = self._videos[row["video_id"]]
+    def _poses_of(self, row: dict[str, Any], video: dict[str, Any], frames: list[int]) -> PoseSequence:
         rows: PoseRows | None = None
         with open_pose_file(join(self.poses, video["table"])) as file:
             # Tables are put in place before videos.parquet is, whose times are then those of other frames.
@@ -155,11 +163,11 @@ class FootageClips:
             rows.height,
         )
 
-    def _pictures(self, row: dict[str, Any], frames: list[int]) -> list[np.ndarray]:
+    def _pictures(self, row: dict[str, Any], video: dict[str, Any], frames: list[int]) -> list[np.ndarray]:
         """The pictures of these frames, of the very file that the poses were found in."""
         if not identify(row["uri"], "driving", {}).sha256.startswith(row["video_id"]):
             raise InputError(f"{row['uri']} is no longer the file that the poses were found in")
-        times = self._videos[row["video_id"]]["pts_s"]
+        times = video["pts_s"]
         wanted = sorted(set(frames))
         with local_copy(row["uri"]) as path, read_frames(path, at_s=[times[frame] for frame in wanted]) as reader:
             found = {frame: picture.pixels for frame, picture in zip(wanted, reader, strict=False)}

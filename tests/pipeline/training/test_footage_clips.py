@@ -15,9 +15,10 @@ from model.framing import LatentGrid
 from model.keypoints import NUM_KEYPOINTS, PersonPose
 from model.training.batches import TrainingClip
 from pipeline.clip_table import KEPT
-from pipeline.inputs import InputError
+from pipeline.inputs import InputError, InputOutage
 from pipeline.pose_files import PoseFileWriter, contents_table
-from pipeline.pose_table import VideoPoses
+from pipeline.pose_table import PoseTableError, VideoPoses
+from pipeline.training import footage_clips
 from pipeline.training.footage_clips import FootageClips
 from pipeline.training.settings import TrainingSettings
 from tests.conftest import ffmpeg
@@ -111,3 +112,24 @@ def test_clips_that_were_selected_from_other_frames_are_refused(tmp_path, times)
     change(tmp_path / "videos.parquet", "pts_s", times)
     with pytest.raises(InputError, match=r"clips\.parquet was selected from poses of other frames; select the clips"):
         make(0)
+
+
+def test_no_other_clip_takes_the_place_of_one_whose_store_does_not_answer(tmp_path, monkeypatch):
+    make, asked = clips_of(tmp_path), []
+
+    def unanswered(uri: str, *_: object) -> None:
+        asked.append(uri)
+        raise InputOutage(f"driving {uri} cannot be read (OSError: 503)")
+
+    monkeypatch.setattr(footage_clips, "identify", unanswered)
+    with pytest.raises(InputOutage, match="503"):
+        make(0)
+    assert len(asked) == 1
+
+
+def test_a_table_of_videos_that_is_gone_is_no_fault_of_clips(tmp_path, caplog):
+    make = clips_of(tmp_path)
+    (tmp_path / "videos.parquet").unlink()
+    with pytest.raises(PoseTableError, match=r"videos\.parquet: no such file"):
+        make(0)
+    assert not caplog.records
