@@ -123,7 +123,7 @@ class Learner:
 
     @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a ``state``."""
+        """Go on from a ``state``, of which nothing is kept: its tensors may lie in a file."""
         self.step = state["step"]
         for name, parameter in self.learned.items():
             parameter.copy_(spread_like(state["learned"][name], parameter))
@@ -131,10 +131,7 @@ class Learner:
         parameters = list(self.learned.values())
         # What had no gradient yet has no moments.
         moments = {
-            place: {
-                name: spread_like(value, parameters[place]) if value.shape == parameters[place].shape else value
-                for name, value in kept.items()
-            }
+            place: {name: _own(value, parameters[place]) for name, value in kept.items()}
             for place, kept in state["optimizer"]["state"].items()
         }
         self.optimizer.load_state_dict({**state["optimizer"], "state": moments})
@@ -170,6 +167,13 @@ class Averaged:
 
     def __exit__(self, *_: object) -> None:
         _set(self._learner.learned, self._own)
+
+
+def _own(moment: torch.Tensor, parameter: nn.Parameter) -> torch.Tensor:
+    """A moment of ``parameter``, or its count of steps, as this worker's optimiser keeps and changes it."""
+    value = spread_like(moment, parameter) if moment.shape == parameter.shape else moment
+    # To a GPU a moment is copied anyway, but not the count.
+    return value.clone() if parameter.device.type == "cpu" or not value.ndim else value
 
 
 @torch.no_grad()
