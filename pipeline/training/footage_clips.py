@@ -52,7 +52,8 @@ class FootageClips:
     """What makes clips. ``table`` is a clips.parquet, ``poses`` the folder that extract_poses wrote, as URIs.
 
     Clips come in another order every epoch, mirrored half of the time. A video belongs to the ``held_out`` ones by its
-    contents, whatever else is in the table.
+    contents, whatever else is in the table. To a VAE the frames of a clip follow each other: its decoder looks along
+    time; else the first one is the clip's reference.
     """
 
     settings: TrainingSettings
@@ -85,9 +86,14 @@ class FootageClips:
                 log.warning("clip at frame %d of %s left out: %s", row["start"], row["uri"], error)
         raise InputError(f"{_TRIES} clips in a row cannot be used; the last one: {failure}")
 
+    @property
+    def _consecutive(self) -> int:
+        """Frames of a clip that follow each other: all but the reference."""
+        return self.settings.frames - (self.settings.objective == "denoising")
+
     @cached_property
     def _rows(self) -> list[dict[str, Any]]:
-        needed = self.settings.frames - 1
+        needed = self._consecutive
         with open_parquet(self.table) as file:
             try:
                 rows = pq.read_table(file, columns=_COLUMNS).to_pylist()
@@ -111,14 +117,15 @@ class FootageClips:
 
     def _clip(self, row: dict[str, Any], video: dict[str, Any] | None, rng: np.random.Generator) -> TrainingClip:
         settings = self.settings
-        first = row["start"] + int(rng.integers(row["frames"] - settings.frames + 2))
-        frames = [row["reference"], *range(first, first + settings.frames - 1)]
+        alone = settings.objective == "autoencoding"
+        first = row["start"] + int(rng.integers(row["frames"] - self._consecutive + 1))
+        frames = [*([] if alone else [row["reference"]]), *range(first, first + self._consecutive)]
         if video is None:
             raise PoseTableError(f"{join(self.poses, VIDEOS)}: without video {row['video_id']}")
         self._check_times(row, video, frames)
         poses = self._poses_of(row, video, frames)
         fit, reference = _around(poses, settings.height, settings.width)
-        shown = [reference, *range(1, settings.frames)]
+        shown = [0 if alone else reference, *range(1, settings.frames)]
         poses = poses[shown]
         pictures = self._pictures(row, video, [frames[place] for place in shown])
         fitted = np.stack([fit.image(picture, antialias=True) for picture in pictures])

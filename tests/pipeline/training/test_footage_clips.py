@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -133,3 +134,20 @@ def test_a_table_of_videos_that_is_gone_is_no_fault_of_clips(tmp_path, caplog):
     with pytest.raises(PoseTableError, match=r"videos\.parquet: no such file"):
         make(0)
     assert not caplog.records
+
+
+def test_what_a_vae_learns_from_has_no_leap_in_it(tmp_path, monkeypatch):
+    settings = dataclasses.replace(SETTINGS, objective="autoencoding", learn=("vae",))
+    make, seen = dataclasses.replace(clips_of(tmp_path), settings=settings), []
+    pictures = FootageClips._pictures
+
+    def noting(self: FootageClips, row: Any, video: Any, frames: list[int]) -> list[np.ndarray]:
+        seen.append(frames)
+        return pictures(self, row, video, frames)
+
+    monkeypatch.setattr(FootageClips, "_pictures", noting)
+    for index in range(6):
+        assert make(index).frames.shape[0] == 5
+    for frames in seen:
+        assert frames == list(range(frames[0], frames[0] + 5))
+        assert 10 <= frames[0] <= 15
