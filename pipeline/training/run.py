@@ -12,12 +12,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from model.artifacts import join
 from model.framing import LatentGrid
+from model.keypoints import NUM_KEYPOINTS
 from model.training.batches import TrainingClip
 from model.training.starting import check_start, starting_networks
 from model.weight_files import latent_grid
@@ -96,7 +98,26 @@ def checked(request: Request) -> Plan:
     if settings.batch % request.workers:
         raise ValueError(f"batch is {settings.batch}, expected a multiple of the {request.workers} workers")
     check_start(settings.start, request.model, request.checkpoint, request.vae, (settings.height, settings.width))
+    if settings.crop % (multiple := latent_grid(request.model).multiple):
+        raise ValueError(
+            f"crop is {settings.crop}, expected a multiple of {multiple}: the networks of {request.model} halve often"
+        )
+    for path in request.motions:
+        _check_motion(path, settings.frames)
     return plan(settings, request.model, request.vae, request.workers, request.shard)
+
+
+def _check_motion(path: str, frames: int) -> None:
+    try:
+        motion = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"motions: {path} cannot be read ({error})") from error
+    if motion.ndim != 3 or motion.shape[1:] != (NUM_KEYPOINTS, 2):
+        raise ValueError(f"motions: {path} has shape {motion.shape}, expected frames x {NUM_KEYPOINTS} x 2")
+    if len(motion) < frames:
+        raise ValueError(
+            f"motions: {path} has {len(motion)} frames, a clip takes {frames}; remove the file, or set fewer frames"
+        )
 
 
 def work_of(request: Request) -> Work:

@@ -12,10 +12,6 @@ from typing import Any, Literal
 from model.training.batches import NoiseSettings
 from model.training.learning import Learned, Start
 
-FIGURES = "figures"
-"""The data that are rendered, where a clip table is asked for."""
-
-
 def _setting(default: Any, meaning: str) -> Any:
     return field(default=default, metadata={"help": meaning})
 
@@ -80,11 +76,33 @@ class TrainingSettings:
         self._number("hand_weight", float, 1, 1e6)
         self._number("sigma_mean", float, -100, 100)
         parts = typing.get_args(Learned)
+        if not isinstance(self.learn, tuple) or not self.learn:
+            raise ValueError(f"learn is {self.learn!r}, expected a list of some of {', '.join(parts)}")
         if unknown := [part for part in self.learn if part not in parts]:
             raise ValueError(f"learn is {', '.join(map(str, unknown))}, expected some of {', '.join(parts)}")
         if ("lora" in self.learn) != (self.lora_rank > 0):
             raise ValueError(
                 f"lora_rank is {self.lora_rank}, learn {', '.join(self.learn)}: a rank above 0 goes with 'lora' alone"
+            )
+        if self.crop > min(self.width, self.height):
+            raise ValueError(
+                f"crop is {self.crop}, pictures are {self.width}x{self.height}: expected at most their shorter side"
+            )
+        if self.objective == "denoising":
+            self._check_denoising()
+
+    def _check_denoising(self) -> None:
+        if self.frames < 2:
+            raise ValueError("frames is 1, objective 'denoising': expected at least 2, as the first is the reference")
+        if self.crop:
+            raise ValueError(
+                f"crop is {self.crop}, objective 'denoising': expected 0, as squares show no poses; only a VAE learns "
+                "from them"
+            )
+        if fixed := [part for part in self.learn if part in ("vae", "vae_images")]:
+            raise ValueError(
+                f"learn is {', '.join(self.learn)}, objective 'denoising': leave out {', '.join(fixed)}, which learns "
+                "with objective 'autoencoding' alone"
             )
 
     def _number(self, name: str, kind: type, low: float, high: float) -> None:
