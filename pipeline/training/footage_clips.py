@@ -101,6 +101,10 @@ class FootageClips:
                 raise PoseTableError(f"{self.table}: cannot be read as a table of clips ({error})") from error
         rows = [row for row in rows if row["status"] == KEPT and row["frames"] >= needed]
         found = [row for row in rows if held_out(row["video_id"]) == self.held_out]
+        if self.held_out and rows and not found:
+            log.warning(
+                "%s: none of its few videos is held out: validation is on clips that are learnt from too", self.table
+            )
         # A few videos may all fall on one side.
         found = found or rows
         if not found:

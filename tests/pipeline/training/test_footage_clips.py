@@ -151,3 +151,14 @@ def test_what_a_vae_learns_from_has_no_leap_in_it(tmp_path, monkeypatch):
     for frames in seen:
         assert frames == list(range(frames[0], frames[0] + 5))
         assert 10 <= frames[0] <= 15
+
+
+def test_validation_on_what_is_learnt_from_is_said_once(tmp_path, monkeypatch, caplog):
+    make = clips_of(tmp_path)
+    monkeypatch.setattr(footage_clips, "held_out", lambda _: False)
+    validated = dataclasses.replace(make, held_out=True)
+    for index in range(2):
+        make(index)
+        validated(index)
+    (record,) = caplog.records
+    assert "clips.parquet: none of its few videos is held out" in record.getMessage()
