@@ -29,7 +29,7 @@ def objective_of(settings: TrainingSettings, networks: Networks) -> tuple[nn.Mod
     """What computes losses, as ``settings`` say, and the names of its parameters that learn."""
     objective: nn.Module
     if settings.objective == "autoencoding":
-        objective = AutoencodingObjective(networks.vae)
+        objective = AutoencodingObjective(networks.vae, settings.kl_weight)
     else:
         objective = DenoisingObjective(networks.unet, networks.pose_net, networks.vae, networks.image_encoder)
         if settings.checkpointing:

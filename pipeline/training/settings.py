@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from model.training.autoencoding import KL_WEIGHT
 from model.training.batches import NoiseSettings
 from model.training.learning import Learned, Start
+
 
 def _setting(default: Any, meaning: str) -> Any:
     return field(default=default, metadata={"help": meaning})
@@ -40,6 +42,7 @@ class TrainingSettings:
         0, "side of the squares around the figure that a VAE learns from at first; 0 for whole pictures"
     )
     crop_share: float = _setting(0.8, "share of the steps that are on such squares")
+    kl_weight: float = _setting(KL_WEIGHT, "of the divergence of a VAE's latents from a normal distribution")
     learning_rate: float = _setting(1e-5, "of AdamW, after the warm-up (paper: 1e-5)")
     schedule: Literal["constant", "cosine"] = _setting("constant", "learning rate after the warm-up")
     warmup: int = _setting(500, "steps over which the learning rate grows")
@@ -74,6 +77,7 @@ class TrainingSettings:
         for name in ("weight_decay", "beta2", "ema", "dropout", "reference_noise", "crop_share"):
             self._number(name, float, 0, 1)
         self._number("hand_weight", float, 1, 1e6)
+        self._number("kl_weight", float, 0, 1e6)
         self._number("sigma_mean", float, -100, 100)
         parts = typing.get_args(Learned)
         if not isinstance(self.learn, tuple) or not self.learn:
