@@ -68,7 +68,10 @@ class Learner:
         self._scaler = torch.amp.GradScaler(device, enabled=settings.precision == "float16")
 
     def train(self, clips: Sequence[TrainingClip], indices: Sequence[int]) -> dict[str, float]:
-        """One step on these clips, whose ``indices`` in the run say what is drawn for them. Its metrics."""
+        """One step on these clips, whose ``indices`` in the run say what is drawn for them.
+
+        Its metrics, of the clips of all workers.
+        """
         settings = self.settings
         share = rate(self.step, settings.steps, settings.warmup, settings.schedule)
         for group in self.optimizer.param_groups:
@@ -90,7 +93,9 @@ class Learner:
         self._scaler.update()
         self.average.update(self.learned, self.step)
         self.step += 1
-        return {"loss": total, "gradient_norm": float(norm), "learning_rate": settings.learning_rate * share}
+        # Each worker has as many clips as the others.
+        loss_of_all = self.workers.mean(total)
+        return {"loss": loss_of_all, "gradient_norm": float(norm), "learning_rate": settings.learning_rate * share}
 
     def losses(self, clips: Sequence[TrainingClip], indices: Sequence[int], seed: int | None = None) -> torch.Tensor:
         """Each clip's loss, (B,), with the noise that ``seed`` (the run's own by default) draws for it."""
