@@ -72,7 +72,7 @@ def check_start(start: Start, model: str, checkpoint: str | None, vae: str | Non
     if checkpoint is not None and not exists(checkpoint):
         raise ArtifactError(f"{checkpoint}: no such file")
     configurations = _Configurations.read(model, vae)
-    configurations.check(model)
+    configurations.check(model, vae)
     multiple = LatentGrid.of(configurations.vae, configurations.unet).multiple
     for name, side in zip(("height", "width"), picture, strict=True):
         if side % multiple:
@@ -94,8 +94,16 @@ class _Configurations:
         own = join(model, "vae/config.json") if vae is None else join(vae, "config.json")
         return _Configurations(*(read_config(fetch(own if name is None else join(model, name))) for name in places))
 
-    def check(self, model: str) -> None:
-        """That what one network gives is what another takes."""
+    def check(self, model: str, vae: str | None) -> None:
+        """That they say what is asked of them, and that what one network gives is what another takes."""
+        needed = {
+            join(model, "unet/config.json"): (self.unet, ("addition_time_embed_dim", "block_out_channels")),
+            join(vae or join(model, "vae"), "config.json"): (self.vae, ("latent_channels", "block_out_channels")),
+            join(model, "image_encoder/config.json"): (self.image_encoder, ("projection_dim",)),
+        }
+        for path, (config, names) in needed.items():
+            if missing := [name for name in names if name not in config]:
+                raise CheckpointError(f"{path}: without {', '.join(missing)}; is it the configuration of SVD's kind?")
         latent = self.vae["latent_channels"]
         expected = {
             "in_channels": (2 * latent, "a noisy latent and the reference's, of the VAE's channels each"),

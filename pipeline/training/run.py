@@ -16,6 +16,7 @@ import numpy as np
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError
 
 from model.artifacts import join
 from model.framing import LatentGrid
@@ -139,8 +140,8 @@ def work_of(request: Request) -> Work:
 def run(request: Request) -> None:
     """Train until the last step or until time is up.
 
-    Raises ``ValueError`` for a file, row or setting that a worker found wrong, and what Ray Train raises once workers
-    have failed too often for other reasons.
+    Raises ``ValueError`` for a file, row or setting that a worker found wrong, and ``RuntimeError`` once workers have
+    failed too often for other reasons.
     """
     print(checked(request).describe(), flush=True)
     connect(dashboard=True)
@@ -167,10 +168,17 @@ def run(request: Request) -> None:
             ),
             run_config=RunConfig(storage_path=scratch, failure_config=FailureConfig(max_failures=_FAILURES)),
         )
-        trainer.fit()
+        _fit(trainer)
     reason: str | None = ray.get(refusal.reason.remote())
     if reason is not None:
         raise ValueError(reason)
+
+
+def _fit(trainer: TorchTrainer) -> None:
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:  # which is no kind of RuntimeError
+        raise RuntimeError(str(error)) from error
 
 
 def _clips(request: Request, grid: LatentGrid) -> FigureClips | FootageClips:

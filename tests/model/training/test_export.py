@@ -137,3 +137,20 @@ def test_the_vae_that_is_given_is_the_one_that_must_fit(tmp_path):
     export_vae(AutoencoderKLTemporalDecoder(block_out_channels=[32], latent_channels=6), tmp_path / "vae")
     with pytest.raises(CheckpointError, match="in_channels is 8, expected 12"):
         check_start("scratch", str(tmp_path / "model"), None, str(tmp_path / "vae"), (16, 16))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("unet/config.json", "block_out_channels"),
+        ("vae/config.json", "latent_channels"),
+        ("image_encoder/config.json", "projection_dim"),
+    ],
+)
+def test_a_configuration_that_lacks_what_is_needed_is_named(tmp_path, path, name):
+    export(small_networks(), tmp_path)
+    config = json.loads((tmp_path / path).read_text())
+    del config[name]
+    (tmp_path / path).write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=rf"{path}: without {name}"):
+        check_start("scratch", str(tmp_path), None, None, (16, 16))

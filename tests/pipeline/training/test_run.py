@@ -6,8 +6,10 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from ray.train.v2.api.exceptions import WorkerGroupError
 
 from pipeline.inputs import InputError
+from pipeline.training import run
 from pipeline.training.loop import Pace
 from pipeline.training.run import Request
 from pipeline.training.settings import TrainingSettings
@@ -53,3 +55,12 @@ def test_clips_that_are_not_there_are_named(footage, tmp_path):
     (tmp_path / "clips.parquet").unlink()
     with pytest.raises(InputError, match=r"table .*clips.parquet: no such file"):
         _ = footage.fingerprint
+
+
+def test_workers_that_fail_too_often_are_an_error_that_jobs_know(monkeypatch):
+    def fit(_: object) -> None:
+        raise WorkerGroupError("CUDA error: out of memory", {0: RuntimeError("CUDA error: out of memory")})
+
+    monkeypatch.setattr(run.TorchTrainer, "fit", fit)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run._fit(run.TorchTrainer.__new__(run.TorchTrainer))
