@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,18 @@ def draw(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
     pyplot.close(figure)
 
 
+def _names(files: Sequence[Path]) -> list[str]:
+    """Each run's name: its folder's, or its file's where that says more; the whole path where several share it."""
+    names = [path.parent.name if path.stem == "metrics" else path.stem for path in files]
+    return [name if names.count(name) == 1 else str(path) for name, path in zip(names, files, strict=True)]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("metrics", nargs="+", type=Path, help="metrics.jsonl of runs")
     parser.add_argument("--output", type=Path, required=True, help="a PNG")
     given = parser.parse_args()
-    names = [path.parent.name if path.stem == "metrics" else path.stem for path in given.metrics]
+    names = _names(given.metrics)
     runs = {
         name: [json.loads(line) for line in path.read_text().splitlines()]
         for name, path in zip(names, given.metrics, strict=True)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from jobs.animate_catalog import main
 from jobs.arguments import OK, SOME_QUARANTINED
+from jobs.exit_codes import exit_code
 from model.estimators.holistic_weights import holistic_weights
 from pipeline.figures.clip import figure_clip
 from pipeline.footage import dancer_clip
@@ -90,4 +91,4 @@ def demo() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(demo())
+    sys.exit(exit_code(demo))

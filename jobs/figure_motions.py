@@ -45,7 +45,9 @@ def write_motions(folder: Path) -> int:
     clips = {"dance.avi": dancer_clip(), **{clip.name: clip for clip in balancer_clips()}}
     for name, clip in clips.items():
         if not (videos / name).exists():
-            (videos / name).symlink_to(clip)
+            # Where it leads to may have gone with an earlier cache; and a cache may be named from here.
+            (videos / name).unlink(missing_ok=True)
+            (videos / name).symlink_to(clip.resolve())
     poses = folder / "poses"
     status = extract_poses(["--videos", str(videos), "--output", str(poses), "--stride", "1", "--people", "1"])
     if status != OK:

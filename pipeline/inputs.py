@@ -13,9 +13,9 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from model.artifacts import ArtifactError, file_name, open_filesystem, version_of
-from pipeline.retries import is_outage, patiently
+from pipeline.retries import is_final, is_outage, patiently
 
-MAX_BYTES = {"reference": 256 << 20, "driving": 64 << 30, "video": 64 << 30}
+MAX_BYTES = {"reference": 256 << 20, "driving": 64 << 30, "video": 64 << 30, "table": 64 << 30}
 
 
 class InputError(ValueError):
@@ -30,6 +30,10 @@ class InputMissing(InputError):
     """An input that is not there, as its store says."""
 
 
+class InputOutage(InputError):
+    """An input whose store does not answer, or not as it should: it may when it is asked again, later."""
+
+
 @dataclass(frozen=True)
 class InputFile:
     """``version`` is what the store says of the file (size and time, or an ETag); ``sha256`` of its contents."""
@@ -42,8 +46,8 @@ class InputFile:
 def identify(uri: str, kind: str, known: Mapping[tuple[str, str], str]) -> InputFile:
     """The digest of a file's contents, without reading it where ``known`` has its (uri, version).
 
-    ``kind`` is ``reference``, ``driving`` or ``video``. Raises ``InputError`` when it is missing, empty, too large or
-    unreadable.
+    ``kind`` is ``reference``, ``driving``, ``video`` or ``table``. Raises ``InputError`` when it is missing, empty, too
+    large or unreadable, ``InputOutage`` where its store does not answer.
     """
     version = version_at(uri, kind)
     digest = known.get((uri, version))
@@ -95,19 +99,20 @@ def _reading(uri: str, kind: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         if is_outage(error):
-            raise InputError(f"{kind} {uri} cannot be read ({error.__cause__})") from error
+            raise InputOutage(f"{kind} {uri} cannot be read ({error.__cause__})") from error
         raise InputMissing(f"{kind} {uri}: no such file") from error
     except (InputError, ArtifactError):
         raise
     except Exception as error:  # every store has exceptions of its own
-        raise InputError(f"{kind} {uri} cannot be read ({type(error).__name__}: {error})") from error
+        failure = InputError if is_final(error) else InputOutage
+        raise failure(f"{kind} {uri} cannot be read ({type(error).__name__}: {error})") from error
 
 
 @contextmanager
 def local_copy(uri: str) -> Iterator[Path]:
     """A local path with the file's contents: its own if it is local, otherwise a copy that goes when the block ends.
 
-    Raises ``InputError`` when it cannot be fetched.
+    Raises ``InputError`` when it cannot be fetched, ``InputOutage`` where its store does not answer.
     """
     filesystem, path = open_filesystem(uri)
     if isinstance(filesystem, LocalFileSystem):
@@ -117,8 +122,9 @@ def local_copy(uri: str) -> Iterator[Path]:
         target = Path(folder) / (file_name(path) or "input")
         try:
             patiently(lambda: filesystem.get_file(path, str(target)), f"fetching {uri}")
-        except FileNotFoundError as error:
-            raise InputError(f"{uri} cannot be fetched: it is no longer there") from error
         except Exception as error:  # every store has exceptions of its own
-            raise InputError(f"{uri} cannot be fetched ({type(error).__name__}: {error})") from error
+            if isinstance(error, FileNotFoundError) and is_final(error):
+                raise InputError(f"{uri} cannot be fetched: it is no longer there") from error
+            failure = InputError if is_final(error) else InputOutage
+            raise failure(f"{uri} cannot be fetched ({type(error).__name__}: {error})") from error
         yield target

@@ -28,11 +28,16 @@ def patiently(ask: Callable[[], T], what: str) -> T:
         try:
             return ask()
         except Exception as error:  # every store has exceptions of its own
-            if isinstance(error, _FINAL) and not is_outage(error):
+            if is_final(error):
                 raise
             log.warning("%s failed (%s: %s); trying again", what, type(error).__name__, error)
             time.sleep(pause * random.uniform(0.5, 1.0))
     return ask()
+
+
+def is_final(error: BaseException) -> bool:
+    """Whether asking again changes nothing: a file is missing or forbidden, or nothing here speaks to its store."""
+    return isinstance(error, _FINAL) and not is_outage(error)
 
 
 def is_outage(error: BaseException) -> bool:

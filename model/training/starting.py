@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from model.artifacts import ArtifactError, exists, fetch, join
+from model.artifacts import ArtifactError, exists, fetch, join, sha256
 from model.checkpoint import (
     Networks,
     build_image_encoder,
@@ -38,21 +40,24 @@ def starting_networks(start: Start, model: str, checkpoint: str | None, vae: str
 
     ``model`` is an SVD folder, a path or URI; ``scratch`` reads its configurations only and draws weights with
     ``seed``, ``svd`` takes its weights and a PoseNet that adds nothing yet, ``released`` takes a MimicMotion
-    ``checkpoint`` too. ``vae`` names another folder to take the VAE from. Raises what ``load_networks`` raises.
+    ``checkpoint`` too. ``vae`` names another folder to take the VAE from. ``digest`` is of the contents of all files
+    that were read, and the seed where it decides. Raises what ``load_networks`` raises.
     """
+    read = []
     if checkpoint is not None:
         networks = load_networks(fetch_weights(model, checkpoint))
     else:
         networks = drawn_networks(model, None, seed)
         if start == "svd":
-            _load(networks.unet, f"{model.rstrip('/')}/unet", _WEIGHTS)
-            _load(networks.vae, f"{model.rstrip('/')}/vae", _WEIGHTS)
-            _load(networks.image_encoder, f"{model.rstrip('/')}/image_encoder", "model")
+            read.append(_load(networks.unet, join(model, "unet"), _WEIGHTS))
+            read.append(_load(networks.vae, join(model, "vae"), _WEIGHTS))
+            read.append(_load(networks.image_encoder, join(model, "image_encoder"), "model"))
     if vae is not None:
-        other = build_vae(_Configurations.read(model, vae).vae)
-        _load(other, vae, _WEIGHTS)
-        networks = Networks(**{**vars(networks), "vae": other})
-    return networks.to("cpu", torch.float32)
+        config = _Configurations.read(model, vae).vae
+        other = build_vae(config)
+        read += [_digest(config), _load(other, vae, _WEIGHTS)]
+        networks = dataclasses.replace(networks, vae=other)
+    return dataclasses.replace(networks, digest=_digest([networks.digest, *read])).to("cpu", torch.float32)
 
 
 def check_start(start: Start, model: str, checkpoint: str | None, vae: str | None, picture: tuple[int, int]) -> None:
@@ -67,7 +72,7 @@ def check_start(start: Start, model: str, checkpoint: str | None, vae: str | Non
     if checkpoint is not None and not exists(checkpoint):
         raise ArtifactError(f"{checkpoint}: no such file")
     configurations = _Configurations.read(model, vae)
-    configurations.check(model)
+    configurations.check(model, vae)
     multiple = LatentGrid.of(configurations.vae, configurations.unet).multiple
     for name, side in zip(("height", "width"), picture, strict=True):
         if side % multiple:
@@ -89,8 +94,16 @@ class _Configurations:
         own = join(model, "vae/config.json") if vae is None else join(vae, "config.json")
         return _Configurations(*(read_config(fetch(own if name is None else join(model, name))) for name in places))
 
-    def check(self, model: str) -> None:
-        """That what one network gives is what another takes."""
+    def check(self, model: str, vae: str | None) -> None:
+        """That they say what is asked of them, and that what one network gives is what another takes."""
+        needed = {
+            join(model, "unet/config.json"): (self.unet, ("addition_time_embed_dim", "block_out_channels")),
+            join(vae or join(model, "vae"), "config.json"): (self.vae, ("latent_channels", "block_out_channels")),
+            join(model, "image_encoder/config.json"): (self.image_encoder, ("projection_dim",)),
+        }
+        for path, (config, names) in needed.items():
+            if missing := [name for name in names if name not in config]:
+                raise CheckpointError(f"{path}: without {', '.join(missing)}; is it the configuration of SVD's kind?")
         latent = self.vae["latent_channels"]
         expected = {
             "in_channels": (2 * latent, "a noisy latent and the reference's, of the VAE's channels each"),
@@ -124,7 +137,7 @@ def drawn_networks(model: str, vae: str | None, seed: int) -> Networks:
             CLIPVisionModelWithProjection(CLIPVisionConfig(**found.image_encoder)),
             sigma_min=float(found.scheduler.get("sigma_min") or 0.002),
             sigma_max=float(found.scheduler.get("sigma_max") or 700.0),
-            digest=f"drawn with seed {seed}",
+            digest=_digest([vars(found), seed]),
         )
 
 
@@ -163,11 +176,16 @@ def _begin_with_images(vae: AutoencoderKLTemporalDecoder) -> None:
             module.conv2.bias.zero_()
 
 
-def _load(network: torch.nn.Module, folder: str, stem: str) -> None:
+def _load(network: torch.nn.Module, folder: str, stem: str) -> str:
+    """Give a network the weights in a folder; the SHA-256 of their file."""
     names = [f"{stem}.safetensors", f"{stem}.fp16.safetensors"]
     for name in names:
         if exists(uri := join(folder, name)):
-            path: Path = fetch(uri)
+            path = fetch(uri)
             load_strict(network, read_tensors(path), uri)
-            return
+            return sha256(path)
     raise CheckpointError(f"{folder}: neither {names[0]} nor {names[1]} is there, which training starts from")
+
+
+def _digest(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-FACE_TEMPLATE_WIDTH = 1.0
-"""Faces are given in their own widths, x to the person's left seen from the front, y down, from the nose's tip."""
-
 
 def face_template() -> np.ndarray:
-    """The 68 points of a face from the front, (68, 3), z towards the viewer; in COCO-WholeBody's (iBUG's) order."""
+    """The 68 points of a face from the front, (68, 3), z towards the viewer; in COCO-WholeBody's (iBUG's) order.
+
+    In widths of the face from the nose's tip, x to the person's left seen from the front, y down.
+    """
     angles = np.linspace(np.pi, 0, 17)
     jaw = np.stack([0.5 * np.cos(angles), 0.62 * np.sin(angles) - 0.08, -0.25 + 0.2 * np.sin(angles)], axis=1)
     brow = np.stack(

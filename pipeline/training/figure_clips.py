@@ -25,7 +25,8 @@ _REFERENCE_FROM = 24
 class FigureClips:
     """What makes clips. ``motions`` are files of real people's keypoints, (T, 133, 2) float32 each, 8 frames a second.
 
-    ``held_out`` clips are of other figures and other motions than any in the run.
+    ``held_out`` clips are of other figures than any in the run, and of other motions where those are made up; real ones
+    are stretches of the same files.
     """
 
     settings: TrainingSettings

@@ -23,13 +23,14 @@ from model.keypoints import NUM_KEYPOINTS, PoseSequence
 from model.mirroring import mirrored
 from model.training.batches import TrainingClip
 from pipeline.clip_table import KEPT
-from pipeline.inputs import InputError, identify, local_copy
+from pipeline.inputs import InputError, InputOutage, identify, local_copy
 from pipeline.pose_measures import quality
 from pipeline.pose_reader import PoseRows, join_rows, open_parquet, open_pose_file
 from pipeline.pose_table import PoseTableError
 from pipeline.training.guided_clip import training_clip
 from pipeline.training.settings import TrainingSettings
 from pipeline.video import read_frames
+from pipeline.video_summaries import NAME as VIDEOS
 from pipeline.video_summaries import read_summaries
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,12 @@ HELD_OUT_OF = 20
 """One video in so many is held out."""
 
 _TRIES = 20
-_COLUMNS = ["video_id", "uri", "status", "start", "frames", "person_id", "reference"]
+_COLUMNS = ["video_id", "uri", "status", "start", "start_s", "frames", "person_id", "reference"]
+
+_OUTDATED = (
+    "{}: its poses in {} are not those of its row in videos.parquet: extract_poses is writing there, or was killed; "
+    "let it end, or run it again, and select the clips again"
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,8 @@ class FootageClips:
     """What makes clips. ``table`` is a clips.parquet, ``poses`` the folder that extract_poses wrote, as URIs.
 
     Clips come in another order every epoch, mirrored half of the time. A video belongs to the ``held_out`` ones by its
-    contents, whatever else is in the table.
+    contents, whatever else is in the table. To a VAE the frames of a clip follow each other: its decoder looks along
+    time; else the first one is the clip's reference.
     """
 
     settings: TrainingSettings
@@ -56,23 +63,37 @@ class FootageClips:
     held_out: bool = False
 
     def __call__(self, index: int) -> TrainingClip:
-        """Raises ``InputError`` when twenty clips in a row cannot be had."""
-        count = len(self._rows)
+        """Raises ``InputError`` when twenty clips in a row cannot be had, ``InputOutage`` where their store does not
+        answer, and ``PoseTableError`` for what is wrong with the tables of clips and videos.
+        """
+        # Before any clip: what is wrong with a table is wrong with all of them.
+        rows, videos = self._rows, self._videos
+        count = len(rows)
         epoch, place = divmod(index, count)
         order = np.random.default_rng([self.settings.seed, epoch, 78]).permutation(count)
         failure = None
         for attempt in range(_TRIES):
-            row = self._rows[order[(place + attempt) % count]]
+            row = rows[order[(place + attempt) % count]]
             try:
-                return self._clip(row, np.random.default_rng([self.settings.seed, index, 79]))
+                return self._clip(
+                    row, videos.get(row["video_id"]), np.random.default_rng([self.settings.seed, index, 79])
+                )
+            except InputOutage:
+                # Another clip in its place would make what is learnt depend on the network.
+                raise
             except ValueError as error:  # whatever is wrong with a file, its poses or its times is one
                 failure = error
                 log.warning("clip at frame %d of %s left out: %s", row["start"], row["uri"], error)
         raise InputError(f"{_TRIES} clips in a row cannot be used; the last one: {failure}")
 
+    @property
+    def _consecutive(self) -> int:
+        """Frames of a clip that follow each other: all but the reference."""
+        return self.settings.frames - (self.settings.objective == "denoising")
+
     @cached_property
     def _rows(self) -> list[dict[str, Any]]:
-        needed = self.settings.frames - 1
+        needed = self._consecutive
         with open_parquet(self.table) as file:
             try:
                 rows = pq.read_table(file, columns=_COLUMNS).to_pylist()
@@ -80,6 +101,10 @@ class FootageClips:
                 raise PoseTableError(f"{self.table}: cannot be read as a table of clips ({error})") from error
         rows = [row for row in rows if row["status"] == KEPT and row["frames"] >= needed]
         found = [row for row in rows if held_out(row["video_id"]) == self.held_out]
+        if self.held_out and rows and not found:
+            log.warning(
+                "%s: none of its few videos is held out: validation is on clips that are learnt from too", self.table
+            )
         # A few videos may all fall on one side.
         found = found or rows
         if not found:
@@ -91,18 +116,22 @@ class FootageClips:
     @cached_property
     def _videos(self) -> dict[str, dict[str, Any]]:
         wanted = {row["video_id"] for row in self._rows}
-        rows = read_summaries(self.poses, ["video_id", "table", "pts_s"])
+        rows = read_summaries(self.poses, ["video_id", "table", "pts_s", "fingerprint"])
         return {row["video_id"]: row for row in rows if row["video_id"] in wanted}
 
-    def _clip(self, row: dict[str, Any], rng: np.random.Generator) -> TrainingClip:
+    def _clip(self, row: dict[str, Any], video: dict[str, Any] | None, rng: np.random.Generator) -> TrainingClip:
         settings = self.settings
-        first = row["start"] + int(rng.integers(row["frames"] - settings.frames + 2))
-        frames = [row["reference"], *range(first, first + settings.frames - 1)]
-        poses = self._poses_of(row, frames)
+        alone = settings.objective == "autoencoding"
+        first = row["start"] + int(rng.integers(row["frames"] - self._consecutive + 1))
+        frames = [*([] if alone else [row["reference"]]), *range(first, first + self._consecutive)]
+        if video is None:
+            raise PoseTableError(f"{join(self.poses, VIDEOS)}: without video {row['video_id']}")
+        self._check_times(row, video, frames)
+        poses = self._poses_of(row, video, frames)
         fit, reference = _around(poses, settings.height, settings.width)
-        shown = [reference, *range(1, settings.frames)]
+        shown = [0 if alone else reference, *range(1, settings.frames)]
         poses = poses[shown]
-        pictures = self._pictures(row, [frames[place] for place in shown])
+        pictures = self._pictures(row, video, [frames[place] for place in shown])
         fitted = np.stack([fit.image(picture, antialias=True) for picture in pictures])
         moved = poses.moved(
             lambda points: fit.points(points, poses.height, poses.width), settings.width, settings.height
@@ -111,11 +140,21 @@ class FootageClips:
             fitted, moved = np.ascontiguousarray(fitted[:, :, ::-1]), mirrored(moved)
         return training_clip(fitted, moved, settings, self.grid)
 
-    def _poses_of(self, row: dict[str, Any], frames: list[int]) -> PoseSequence:
-        if row["video_id"] not in self._videos:
-            raise PoseTableError(f"{join(self.poses, 'videos.parquet')}: without video {row['video_id']}")
+    def _check_times(self, row: dict[str, Any], video: dict[str, Any], frames: list[int]) -> None:
+        """Raises ``PoseTableError`` unless the clip was selected among the frames that its video's row tells of."""
+        times = video["pts_s"] or []
+        if max(frames) >= len(times) or times[row["start"]] != row["start_s"]:
+            raise PoseTableError(
+                f"{row['uri']}: {self.table} was selected from poses of other frames; select the clips again"
+            )
+
+    def _poses_of(self, row: dict[str, Any], video: dict[str, Any], frames: list[int]) -> PoseSequence:
         rows: PoseRows | None = None
-        with open_pose_file(join(self.poses, self._videos[row["video_id"]]["table"])) as file:
+        with open_pose_file(join(self.poses, video["table"])) as file:
+            # Tables are put in place before videos.parquet is, whose times are then those of other frames.
+            made = file.fingerprints
+            if made and made.get(row["video_id"]) != video["fingerprint"]:
+                raise PoseTableError(_OUTDATED.format(row["uri"], video["table"]))
             for batch in file.video(row["video_id"]):
                 piece = file.rows(batch)
                 piece = piece[np.isin(piece.frame, frames) & (piece.person == row["person_id"])]
@@ -135,11 +174,11 @@ class FootageClips:
             rows.height,
         )
 
-    def _pictures(self, row: dict[str, Any], frames: list[int]) -> list[np.ndarray]:
+    def _pictures(self, row: dict[str, Any], video: dict[str, Any], frames: list[int]) -> list[np.ndarray]:
         """The pictures of these frames, of the very file that the poses were found in."""
         if not identify(row["uri"], "driving", {}).sha256.startswith(row["video_id"]):
             raise InputError(f"{row['uri']} is no longer the file that the poses were found in")
-        times = self._videos[row["video_id"]]["pts_s"]
+        times = video["pts_s"]
         wanted = sorted(set(frames))
         with local_copy(row["uri"]) as path, read_frames(path, at_s=[times[frame] for frame in wanted]) as reader:
             found = {frame: picture.pixels for frame, picture in zip(wanted, reader, strict=False)}

@@ -29,7 +29,7 @@ def objective_of(settings: TrainingSettings, networks: Networks) -> tuple[nn.Mod
     """What computes losses, as ``settings`` say, and the names of its parameters that learn."""
     objective: nn.Module
     if settings.objective == "autoencoding":
-        objective = AutoencodingObjective(networks.vae)
+        objective = AutoencodingObjective(networks.vae, settings.kl_weight)
     else:
         objective = DenoisingObjective(networks.unet, networks.pose_net, networks.vae, networks.image_encoder)
         if settings.checkpointing:
@@ -68,7 +68,10 @@ class Learner:
         self._scaler = torch.amp.GradScaler(device, enabled=settings.precision == "float16")
 
     def train(self, clips: Sequence[TrainingClip], indices: Sequence[int]) -> dict[str, float]:
-        """One step on these clips, whose ``indices`` in the run say what is drawn for them. Its metrics."""
+        """One step on these clips, whose ``indices`` in the run say what is drawn for them.
+
+        Its metrics, of the clips of all workers.
+        """
         settings = self.settings
         share = rate(self.step, settings.steps, settings.warmup, settings.schedule)
         for group in self.optimizer.param_groups:
@@ -90,7 +93,9 @@ class Learner:
         self._scaler.update()
         self.average.update(self.learned, self.step)
         self.step += 1
-        return {"loss": total, "gradient_norm": float(norm), "learning_rate": settings.learning_rate * share}
+        # Each worker has as many clips as the others.
+        loss_of_all = self.workers.mean(total)
+        return {"loss": loss_of_all, "gradient_norm": float(norm), "learning_rate": settings.learning_rate * share}
 
     def losses(self, clips: Sequence[TrainingClip], indices: Sequence[int], seed: int | None = None) -> torch.Tensor:
         """Each clip's loss, (B,), with the noise that ``seed`` (the run's own by default) draws for it."""
@@ -123,7 +128,7 @@ class Learner:
 
     @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a ``state``."""
+        """Go on from a ``state``, of which nothing is kept: its tensors may lie in a file."""
         self.step = state["step"]
         for name, parameter in self.learned.items():
             parameter.copy_(spread_like(state["learned"][name], parameter))
@@ -131,10 +136,7 @@ class Learner:
         parameters = list(self.learned.values())
         # What had no gradient yet has no moments.
         moments = {
-            place: {
-                name: spread_like(value, parameters[place]) if value.shape == parameters[place].shape else value
-                for name, value in kept.items()
-            }
+            place: {name: _own(value, parameters[place]) for name, value in kept.items()}
             for place, kept in state["optimizer"]["state"].items()
         }
         self.optimizer.load_state_dict({**state["optimizer"], "state": moments})
@@ -170,6 +172,13 @@ class Averaged:
 
     def __exit__(self, *_: object) -> None:
         _set(self._learner.learned, self._own)
+
+
+def _own(moment: torch.Tensor, parameter: nn.Parameter) -> torch.Tensor:
+    """A moment of ``parameter``, or its count of steps, as this worker's optimiser keeps and changes it."""
+    value = spread_like(moment, parameter) if moment.shape == parameter.shape else moment
+    # To a GPU a moment is copied anyway, but not the count.
+    return value.clone() if parameter.device.type == "cpu" or not value.ndim else value
 
 
 @torch.no_grad()

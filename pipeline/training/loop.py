@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -43,7 +44,9 @@ class Pace:
 
 @dataclass(frozen=True)
 class Work:
-    """One run, as a worker is told of it. ``held_out`` clips are validated on, the first of them drawn."""
+    """One run, as a worker is told of it. ``held_out`` clips are validated on, the first of them drawn;
+    ``fingerprint`` is of everything else that the result depends on than the weights that ``load`` reads.
+    """
 
     load: Callable[[Workers], Learner]
     make: MakeClip
@@ -65,7 +68,9 @@ def train(work: Work, workers: Workers) -> None:
     torch.set_num_threads(work.threads)
     storage = Storage(work.output)
     learner = work.load(workers)
-    state = load_state(storage, work.fingerprint)
+    # The same paths may hold other weights by now.
+    fingerprint = hashlib.sha256(f"{work.fingerprint} {learner.networks.digest}".encode()).hexdigest()
+    state = load_state(storage, fingerprint)
     if state is not None:
         learner.restore(state)
         log.info("going on from step %d", learner.step)
@@ -94,7 +99,7 @@ def train(work: Work, workers: Workers) -> None:
             if report is not None:
                 report.picture(done, png)
         if done % pace.save_every == 0 or last:
-            state = {**learner.state(), "fingerprint": work.fingerprint}
+            state = {**learner.state(), "fingerprint": fingerprint}
             if report is not None:
                 save_state(storage, done, state, report.taken())
             del state

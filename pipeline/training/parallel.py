@@ -49,6 +49,14 @@ class Workers:
         dist.broadcast_object_list(said)
         return said[0]
 
+    def mean(self, value: float) -> float:
+        """Of what each worker has. All must ask."""
+        if self.world == 1:
+            return value
+        values = [value] * self.world
+        dist.all_gather_object(values, value)
+        return sum(values) / self.world
+
     def whole(self, values: Any) -> Any:
         """A tree of dicts and lists, spread tensors put together on the CPU; ``None`` in their place but on rank 0.
 

@@ -9,6 +9,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from pipeline.claim import StorageError
+from pipeline.inputs import InputOutage
 
 
 @ray.remote(num_cpus=0)
@@ -38,7 +39,7 @@ def unless_refused(refusal: Any, work: Callable[[], None]) -> None:
         work()
     except ValueError as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
-        if not isinstance(cause, StorageError):
+        if not isinstance(cause, (StorageError, InputOutage)):
             # Ray Data adds what it says about tries of its own.
             ray.get(refusal.say.remote(str(cause).partition("\nFailed to apply UDF")[0]))
         raise

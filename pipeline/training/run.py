@@ -12,14 +12,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError
 
+from model.artifacts import join
 from model.framing import LatentGrid
+from model.keypoints import NUM_KEYPOINTS
 from model.training.batches import TrainingClip
 from model.training.starting import check_start, starting_networks
 from model.weight_files import latent_grid
+from pipeline.inputs import identify
 from pipeline.ray_data import connect
 from pipeline.storage import Storage
 from pipeline.training.figure_clips import FigureClips
@@ -31,6 +36,7 @@ from pipeline.training.plan import Plan, plan
 from pipeline.training.refusal import Refusal
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.train_here import train_here
+from pipeline.video_summaries import NAME as VIDEOS
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +67,27 @@ class Request:
 
     @property
     def fingerprint(self) -> str:
-        """Of what the result depends on; a run goes on only from a state with the same."""
+        """Of what the result depends on, but for the weights that it starts from, which whoever loads them knows.
+
+        Of data the contents count, and where they are. Raises ``InputError`` for those that are not there.
+        """
         settings = asdict(self.settings)
         # Then a step is the same however many follow, unless a share of them decides which are on squares.
         if self.settings.schedule == "constant" and not self.settings.crop:
             del settings["steps"]
         motions = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in self.motions]
-        start = [self.model, self.checkpoint, self.vae, motions, self.clips, self.poses, self.workers]
+        clips = []
+        if self.clips is not None:
+            # Whose rows name what the poses of each video were made from and with.
+            videos = join(self.poses_folder, VIDEOS)
+            clips = [identify(uri, "table", {}).sha256 for uri in (self.clips, videos)]
+        start = [self.model, self.checkpoint, self.vae, motions, self.clips, self.poses, clips, self.workers]
         return hashlib.sha256(json.dumps([settings, start], sort_keys=True).encode()).hexdigest()
+
+    @property
+    def poses_folder(self) -> str:
+        """Where the poses of ``clips`` are: beside them, unless said."""
+        return self.poses or (self.clips or "").rpartition("/")[0]
 
 
 def checked(request: Request) -> Plan:
@@ -80,7 +99,26 @@ def checked(request: Request) -> Plan:
     if settings.batch % request.workers:
         raise ValueError(f"batch is {settings.batch}, expected a multiple of the {request.workers} workers")
     check_start(settings.start, request.model, request.checkpoint, request.vae, (settings.height, settings.width))
+    if settings.crop % (multiple := latent_grid(request.model).multiple):
+        raise ValueError(
+            f"crop is {settings.crop}, expected a multiple of {multiple}: the networks of {request.model} halve often"
+        )
+    for path in request.motions:
+        _check_motion(path, settings.frames)
     return plan(settings, request.model, request.vae, request.workers, request.shard)
+
+
+def _check_motion(path: str, frames: int) -> None:
+    try:
+        motion = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"motions: {path} cannot be read ({error})") from error
+    if motion.ndim != 3 or motion.shape[1:] != (NUM_KEYPOINTS, 2):
+        raise ValueError(f"motions: {path} has shape {motion.shape}, expected frames x {NUM_KEYPOINTS} x 2")
+    if len(motion) < frames:
+        raise ValueError(
+            f"motions: {path} has {len(motion)} frames, a clip takes {frames}; remove the file, or set fewer frames"
+        )
 
 
 def work_of(request: Request) -> Work:
@@ -102,8 +140,8 @@ def work_of(request: Request) -> Work:
 def run(request: Request) -> None:
     """Train until the last step or until time is up.
 
-    Raises ``ValueError`` for a file, row or setting that a worker found wrong, and what Ray Train raises once workers
-    have failed too often for other reasons.
+    Raises ``ValueError`` for a file, row or setting that a worker found wrong, and ``RuntimeError`` once workers have
+    failed too often for other reasons.
     """
     print(checked(request).describe(), flush=True)
     connect(dashboard=True)
@@ -130,16 +168,23 @@ def run(request: Request) -> None:
             ),
             run_config=RunConfig(storage_path=scratch, failure_config=FailureConfig(max_failures=_FAILURES)),
         )
-        trainer.fit()
+        _fit(trainer)
     reason: str | None = ray.get(refusal.reason.remote())
     if reason is not None:
         raise ValueError(reason)
 
 
+def _fit(trainer: TorchTrainer) -> None:
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:  # which is no kind of RuntimeError
+        raise RuntimeError(str(error)) from error
+
+
 def _clips(request: Request, grid: LatentGrid) -> FigureClips | FootageClips:
     if request.clips is None:
         return FigureClips(request.settings, grid, request.motions)
-    return FootageClips(request.settings, grid, request.clips, request.poses or request.clips.rpartition("/")[0])
+    return FootageClips(request.settings, grid, request.clips, request.poses_folder)
 
 
 def _held_out(clips: FigureClips | FootageClips) -> list[TrainingClip]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from model.artifacts import is_local
 from pipeline.storage import Storage
 
 _POINTER = "state/latest.json"
@@ -30,35 +35,59 @@ def save_state(storage: Storage, step: int, state: dict[str, Any], metrics: list
     buffer = io.BytesIO()
     torch.save(state, buffer)
     storage.write(_name(step), buffer.getvalue())
-    storage.write(_POINTER, json.dumps({"step": step}).encode())
-    for name in sorted(name for name in storage.sizes("state") if name.endswith(".pt"))[:-_KEPT]:
-        storage.remove(name)
+    storage.write(_POINTER, json.dumps({"step": step, "fingerprint": state["fingerprint"]}).encode())
+    states = sorted(name for name in storage.sizes("state") if name.endswith(".pt"))
+    # What is numbered above was left by a kill before the pointer, and is no state of this run any more.
+    kept = [name for name in states if name <= _name(step)][-_KEPT:]
+    for name in states:
+        if name not in kept:
+            storage.remove(name)
 
 
 def load_state(storage: Storage, fingerprint: str) -> dict[str, Any] | None:
-    """The last state, ``None`` when there is none yet.
+    """The last state, ``None`` when there is none yet. Its tensors lie in a file until they are used.
 
     Raises ``RunStateError`` when it is of another recipe, or cannot be read.
     """
     pointer = storage.read(_POINTER)
     if pointer is None:
         return None
-    name = _name(json.loads(pointer)["step"])
-    contents = storage.read(name)
-    if contents is None:
-        raise RunStateError(
-            f"{storage.path(name)}: is gone, though {_POINTER} names it; remove {storage.path('state')}"
-        )
-    try:
-        state = torch.load(io.BytesIO(contents), map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken file makes PyTorch's reader raise whatever it runs into
-        raise RunStateError(f"{storage.path(name)}: cannot be read ({type(error).__name__}: {error})") from error
-    if state["fingerprint"] != fingerprint:
+    latest = json.loads(pointer)
+    # Before gigabytes are fetched. Earlier versions named the step alone.
+    _check(storage, latest.get("fingerprint", fingerprint), fingerprint)
+    name = _name(latest["step"])
+    with _local(storage, name) as path:
+        try:
+            # Read into memory, each worker would hold it beside networks, moments and averages.
+            state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        except Exception as error:  # a broken file makes PyTorch's reader raise whatever it runs into
+            raise RunStateError(f"{storage.path(name)}: cannot be read ({type(error).__name__}: {error})") from error
+    _check(storage, state["fingerprint"], fingerprint)
+    return dict(state)
+
+
+def _check(storage: Storage, found: str, fingerprint: str) -> None:
+    if found != fingerprint:
         raise RunStateError(
             f"{storage.uri} holds a run with other settings, data or starting weights, other paths to them, or another "
             "number of workers; give another output, or what it was begun with"
         )
-    return dict(state)
+
+
+@contextmanager
+def _local(storage: Storage, name: str) -> Iterator[Path]:
+    """A state where it lies, or fetched; what is mapped of it stays there when the block ends and the file goes."""
+    if not storage.exists(name):
+        raise RunStateError(
+            f"{storage.path(name)}: is gone, though {_POINTER} names it; remove {storage.path('state')}"
+        )
+    if is_local(storage.uri):
+        yield Path(storage.path(name))
+        return
+    with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder:
+        target = Path(folder) / "state.pt"
+        storage.get(name, target)
+        yield target
 
 
 def read_metrics(storage: Storage) -> list[dict[str, Any]]:

@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from model.training.autoencoding import KL_WEIGHT
 from model.training.batches import NoiseSettings
 from model.training.learning import Learned, Start
-
-FIGURES = "figures"
-"""The data that are rendered, where a clip table is asked for."""
 
 
 def _setting(default: Any, meaning: str) -> Any:
@@ -44,6 +42,7 @@ class TrainingSettings:
         0, "side of the squares around the figure that a VAE learns from at first; 0 for whole pictures"
     )
     crop_share: float = _setting(0.8, "share of the steps that are on such squares")
+    kl_weight: float = _setting(KL_WEIGHT, "of the divergence of a VAE's latents from a normal distribution")
     learning_rate: float = _setting(1e-5, "of AdamW, after the warm-up (paper: 1e-5)")
     schedule: Literal["constant", "cosine"] = _setting("constant", "learning rate after the warm-up")
     warmup: int = _setting(500, "steps over which the learning rate grows")
@@ -78,13 +77,36 @@ class TrainingSettings:
         for name in ("weight_decay", "beta2", "ema", "dropout", "reference_noise", "crop_share"):
             self._number(name, float, 0, 1)
         self._number("hand_weight", float, 1, 1e6)
+        self._number("kl_weight", float, 0, 1e6)
         self._number("sigma_mean", float, -100, 100)
         parts = typing.get_args(Learned)
+        if not isinstance(self.learn, tuple) or not self.learn:
+            raise ValueError(f"learn is {self.learn!r}, expected a list of some of {', '.join(parts)}")
         if unknown := [part for part in self.learn if part not in parts]:
             raise ValueError(f"learn is {', '.join(map(str, unknown))}, expected some of {', '.join(parts)}")
         if ("lora" in self.learn) != (self.lora_rank > 0):
             raise ValueError(
                 f"lora_rank is {self.lora_rank}, learn {', '.join(self.learn)}: a rank above 0 goes with 'lora' alone"
+            )
+        if self.crop > min(self.width, self.height):
+            raise ValueError(
+                f"crop is {self.crop}, pictures are {self.width}x{self.height}: expected at most their shorter side"
+            )
+        if self.objective == "denoising":
+            self._check_denoising()
+
+    def _check_denoising(self) -> None:
+        if self.frames < 2:
+            raise ValueError("frames is 1, objective 'denoising': expected at least 2, as the first is the reference")
+        if self.crop:
+            raise ValueError(
+                f"crop is {self.crop}, objective 'denoising': expected 0, as squares show no poses; only a VAE learns "
+                "from them"
+            )
+        if fixed := [part for part in self.learn if part in ("vae", "vae_images")]:
+            raise ValueError(
+                f"learn is {', '.join(self.learn)}, objective 'denoising': leave out {', '.join(fixed)}, which learns "
+                "with objective 'autoencoding' alone"
             )
 
     def _number(self, name: str, kind: type, low: float, high: float) -> None:

@@ -4,6 +4,7 @@ import sys
 import numpy as np
 from PIL import Image
 
+from benchmarks import training_curves
 from benchmarks.training_curves import main
 
 
@@ -23,3 +24,15 @@ def test_every_run_has_a_panel(tmp_path, monkeypatch):
         assert np.asarray(drawn.convert("L")).std() > 5
         sizes.append(drawn.width)
     assert sizes[1] == 2 * sizes[0]
+
+
+def test_runs_in_folders_of_one_name_have_a_panel_each(tmp_path, monkeypatch):
+    files = [tmp_path / place / "run" / "metrics.jsonl" for place in ("a", "b")]
+    for loss, path in enumerate(files, start=1):
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"step": 0, "loss": loss}) + "\n")
+    drawn = {}
+    monkeypatch.setattr(training_curves, "draw", lambda runs, _: drawn.update(runs))
+    monkeypatch.setattr(sys, "argv", ["training_curves", *map(str, files), "--output", str(tmp_path / "curves.png")])
+    assert main() == 0
+    assert {name: rows[0]["loss"] for name, rows in drawn.items()} == {str(files[0]): 1, str(files[1]): 2}

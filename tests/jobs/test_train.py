@@ -194,10 +194,26 @@ def test_the_released_layout_is_fine_tuned_on_footage_until_time_is_up_and_loads
         (("--model", "/nowhere"), "/nowhere"),
         (("--width", "18"), "width is 18, expected a multiple of 4"),
         (("--workers", "3"), "batch is 2, expected a multiple of the 3 workers"),
+        (("--objective", "autoencoding", "--learn", "vae", "--crop", "10"), "crop is 10, expected a multiple of 4"),
     ],
 )
 def test_a_wrong_request_is_one_line(work, tmp_path, capsys, more, message: Any):
     assert main(arguments(work, tmp_path / "out", *more)) == WRONG_REQUEST
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((2, 133, 2), r"short.npy has 2 frames, a clip takes 3; remove the file, or set fewer frames"),
+        ((9, 17, 2), r"short.npy has shape (9, 17, 2), expected frames x 133 x 2"),
+        (None, "short.npy cannot be read"),
+    ],
+)
+def test_a_motion_that_cannot_drive_a_clip_is_named_by_a_dry_run(work, tmp_path, capsys, shape, message: str):
+    path = tmp_path / "short.npy"
+    path.write_bytes(b"nothing") if shape is None else np.save(path, np.zeros(shape, np.float32))
+    assert main(arguments(work, tmp_path / "out", "--motions", str(tmp_path), "--dry-run")) == WRONG_REQUEST
     assert message in capsys.readouterr().err
 
 

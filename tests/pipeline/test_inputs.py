@@ -2,9 +2,11 @@ import hashlib
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from model.artifacts import fetch
-from pipeline.inputs import MAX_BYTES, InputError, identify, local_copy
+from pipeline import retries
+from pipeline.inputs import MAX_BYTES, InputError, InputOutage, identify, local_copy
 
 
 def test_the_digest_is_of_the_contents_and_unchanged_files_are_not_read_again(tmp_path, monkeypatch):
@@ -54,3 +56,20 @@ def test_a_local_file_is_used_in_place_and_a_remote_one_goes_again(tmp_path):
     assert not path.exists()
     with pytest.raises(InputError, match="cannot be fetched"), local_copy("memory://in/none.mp4"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(ConnectionError("reset"), InputOutage), (PermissionError("not yours"), InputError)]
+)
+def test_a_store_that_does_not_answer_is_told_from_one_that_refuses(monkeypatch, error, expected):
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(retries, "PAUSES_S", ())
+    for method in ("info", "get_file"):
+        monkeypatch.setattr(MemoryFileSystem, method, fails)
+    with pytest.raises(InputError, match="cannot be read") as identified:
+        identify("memory://in/a.mp4", "driving", {})
+    with pytest.raises(InputError, match="cannot be fetched") as fetched, local_copy("memory://in/a.mp4"):
+        pass
+    assert [identified.type, fetched.type] == [expected, expected]

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -63,6 +64,39 @@ def test_another_vae_is_taken_whole(tmp_path):
     assert torch.equal(found.encoder.conv_in.weight, other.encoder.conv_in.weight.half().float())
 
 
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        ("released", CHECKPOINT),
+        ("released", "vae/diffusion_pytorch_model.fp16.safetensors"),
+        ("svd", "unet/diffusion_pytorch_model.safetensors"),
+        ("svd", "image_encoder/model.fp16.safetensors"),
+        ("scratch", "unet/config.json"),
+        ("scratch", "other/diffusion_pytorch_model.fp16.safetensors"),
+        ("scratch", "other/config.json"),
+    ],
+)
+def test_the_digest_is_of_the_contents_of_what_is_started_from(tmp_path, start, name):
+    for seed in (0, 1):
+        networks = small_networks(seed)
+        networks.vae.register_to_config(scaling_factor=1.0 + seed)
+        networks.unet.register_to_config(sample_size=64 + seed)
+        export(networks, tmp_path / str(seed))
+        save_file(networks.unet.state_dict(), tmp_path / str(seed) / "unet/diffusion_pytorch_model.safetensors")
+        export_vae(networks.vae, tmp_path / str(seed) / "other")
+
+    def digest() -> str:
+        checkpoint = str(tmp_path / "0" / CHECKPOINT) if start == "released" else None
+        vae = str(tmp_path / "0/other") if name.startswith("other") else None
+        return starting_networks(start, str(tmp_path / "0"), checkpoint, vae, 0).digest
+
+    first = digest()
+    (tmp_path / "0" / CHECKPOINT).touch()
+    assert digest() == first
+    shutil.copyfile(tmp_path / "1" / name, tmp_path / "0" / name)
+    assert digest() != first
+
+
 @pytest.mark.parametrize(("start", "checkpoint"), [("released", None), ("scratch", "some.pth")])
 def test_a_checkpoint_goes_with_released_alone(tmp_path, start, checkpoint):
     with pytest.raises(ValueError, match="a checkpoint goes with 'released' alone"):
@@ -103,3 +137,20 @@ def test_the_vae_that_is_given_is_the_one_that_must_fit(tmp_path):
     export_vae(AutoencoderKLTemporalDecoder(block_out_channels=[32], latent_channels=6), tmp_path / "vae")
     with pytest.raises(CheckpointError, match="in_channels is 8, expected 12"):
         check_start("scratch", str(tmp_path / "model"), None, str(tmp_path / "vae"), (16, 16))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("unet/config.json", "block_out_channels"),
+        ("vae/config.json", "latent_channels"),
+        ("image_encoder/config.json", "projection_dim"),
+    ],
+)
+def test_a_configuration_that_lacks_what_is_needed_is_named(tmp_path, path, name):
+    export(small_networks(), tmp_path)
+    config = json.loads((tmp_path / path).read_text())
+    del config[name]
+    (tmp_path / path).write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=rf"{path}: without {name}"):
+        check_start("scratch", str(tmp_path), None, None, (16, 16))

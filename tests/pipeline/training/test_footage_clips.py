@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +16,10 @@ from model.framing import LatentGrid
 from model.keypoints import NUM_KEYPOINTS, PersonPose
 from model.training.batches import TrainingClip
 from pipeline.clip_table import KEPT
-from pipeline.pose_table import VideoPoses
+from pipeline.inputs import InputError, InputOutage
+from pipeline.pose_files import PoseFileWriter, contents_table
+from pipeline.pose_table import PoseTableError, VideoPoses
+from pipeline.training import footage_clips
 from pipeline.training.footage_clips import FootageClips
 from pipeline.training.settings import TrainingSettings
 from tests.conftest import ffmpeg
@@ -33,6 +38,11 @@ def somebody(x: float, size: float) -> PersonPose:
 
 
 def clip_of(folder: Path, before: int, after: int, size: int) -> TrainingClip:
+    """A clip of ``clips_of``."""
+    return clips_of(folder, before, after, size)(0)
+
+
+def clips_of(folder: Path, before: int = 100, after: int = 140, size: int = 40) -> FootageClips:
     """Frames 10 and later of a white box on black, which is at ``before`` until then and at ``after`` from then on; the
     reference is frame 3.
     """
@@ -47,10 +57,10 @@ def clip_of(folder: Path, before: int, after: int, size: int) -> TrainingClip:
     people = [[somebody(before if frame < 10 else after, size)] for frame in range(FRAMES)]
     times = [frame / 10 for frame in range(FRAMES)]
     write_output(folder, {"1.parquet": [VideoPoses(video_id, str(path), 10.0, WIDTH, HEIGHT, times, people)]})
-    row = {"video_id": video_id, "uri": str(path), "status": KEPT, "start": 10, "frames": 10}
+    row = {"video_id": video_id, "uri": str(path), "status": KEPT, "start": 10, "start_s": 1.0, "frames": 10}
     table = pa.Table.from_pylist([{**row, "person_id": 0, "reference": 3}])
     pq.write_table(table, folder / "clips.parquet")
-    return FootageClips(SETTINGS, GRID, str(folder / "clips.parquet"), str(folder))(0)
+    return FootageClips(SETTINGS, GRID, str(folder / "clips.parquet"), str(folder))
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 280), (280, 0), (0, 90)])
@@ -73,3 +83,82 @@ def test_a_reference_that_fits_beside_the_clip_is_kept(tmp_path):
 def test_a_person_too_wide_for_the_crop_is_in_its_middle(tmp_path):
     clip = clip_of(tmp_path, 0, 100, size=160)
     assert ((clip.frames > 200).mean(axis=(1, 2, 3)) > 0.8).all()
+
+
+def change(path: Path, column: str, value: object) -> None:
+    """Put another value into a column of a table of one row."""
+    table = pq.read_table(path)
+    place = table.column_names.index(column)
+    pq.write_table(table.set_column(place, table.field(place), [[value]]), path)
+
+
+def test_poses_with_the_times_of_others_are_not_learnt_from(tmp_path):
+    make = clips_of(tmp_path)
+    path = tmp_path / "poses" / "1.parquet"
+    # A killed run has put a newer table in place.
+    left = pq.read_table(path)
+    writer = PoseFileWriter(str(path))
+    writer.write(left.replace_schema_metadata())
+    video_id = left["video_id"][0].as_py()
+    writer.close(contents_table([{"video_id": video_id, "fingerprint": "newer", "settings": "{}"}]), {})
+    with pytest.raises(InputError, match=r"1\.parquet are not those of its row in videos\.parquet.*run it again"):
+        make(0)
+    change(tmp_path / "videos.parquet", "fingerprint", "newer")
+    assert dataclasses.replace(make)(0).frames.shape[0] == 5
+
+
+@pytest.mark.parametrize("times", [[frame / 5 for frame in range(FRAMES)], [frame / 10 for frame in range(12)]])
+def test_clips_that_were_selected_from_other_frames_are_refused(tmp_path, times):
+    make = clips_of(tmp_path)
+    change(tmp_path / "videos.parquet", "pts_s", times)
+    with pytest.raises(InputError, match=r"clips\.parquet was selected from poses of other frames; select the clips"):
+        make(0)
+
+
+def test_no_other_clip_takes_the_place_of_one_whose_store_does_not_answer(tmp_path, monkeypatch):
+    make, asked = clips_of(tmp_path), []
+
+    def unanswered(uri: str, *_: object) -> None:
+        asked.append(uri)
+        raise InputOutage(f"driving {uri} cannot be read (OSError: 503)")
+
+    monkeypatch.setattr(footage_clips, "identify", unanswered)
+    with pytest.raises(InputOutage, match="503"):
+        make(0)
+    assert len(asked) == 1
+
+
+def test_a_table_of_videos_that_is_gone_is_no_fault_of_clips(tmp_path, caplog):
+    make = clips_of(tmp_path)
+    (tmp_path / "videos.parquet").unlink()
+    with pytest.raises(PoseTableError, match=r"videos\.parquet: no such file"):
+        make(0)
+    assert not caplog.records
+
+
+def test_what_a_vae_learns_from_has_no_leap_in_it(tmp_path, monkeypatch):
+    settings = dataclasses.replace(SETTINGS, objective="autoencoding", learn=("vae",))
+    make, seen = dataclasses.replace(clips_of(tmp_path), settings=settings), []
+    pictures = FootageClips._pictures
+
+    def noting(self: FootageClips, row: Any, video: Any, frames: list[int]) -> list[np.ndarray]:
+        seen.append(frames)
+        return pictures(self, row, video, frames)
+
+    monkeypatch.setattr(FootageClips, "_pictures", noting)
+    for index in range(6):
+        assert make(index).frames.shape[0] == 5
+    for frames in seen:
+        assert frames == list(range(frames[0], frames[0] + 5))
+        assert 10 <= frames[0] <= 15
+
+
+def test_validation_on_what_is_learnt_from_is_said_once(tmp_path, monkeypatch, caplog):
+    make = clips_of(tmp_path)
+    monkeypatch.setattr(footage_clips, "held_out", lambda _: False)
+    validated = dataclasses.replace(make, held_out=True)
+    for index in range(2):
+        make(index)
+        validated(index)
+    (record,) = caplog.records
+    assert "clips.parquet: none of its few videos is held out" in record.getMessage()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import torch
 
@@ -12,6 +15,15 @@ from pipeline.training.parallel import Workers
 from pipeline.training.run_state import load_state, save_state
 from pipeline.training.settings import TrainingSettings
 from tests.model.training.networks import random_clip, small_networks
+
+
+def tensors_in(values: Any) -> Iterator[torch.Tensor]:
+    """All tensors in a tree of dictionaries and lists."""
+    if isinstance(values, torch.Tensor):
+        yield values
+    elif isinstance(values, (dict, list)):
+        for value in values.values() if isinstance(values, dict) else values:
+            yield from tensors_in(value)
 
 
 @pytest.mark.parametrize("learn", [("vae_images",), ("vae",), ("temporal",), ("pose_net", "unet", "image_encoder")])
@@ -36,6 +48,8 @@ def test_restored_it_takes_the_same_steps(tmp_path, learn: tuple[Learned, ...]):
     state = load_state(storage, "f")
     assert state is not None
     restored.restore(state)
+    in_file = {tensor.untyped_storage().data_ptr() for tensor in tensors_in(state)}
+    assert in_file.isdisjoint(tensor.untyped_storage().data_ptr() for tensor in tensors_in(restored.state()))
     for _ in range(2):
         assert step(restored) == step(undisturbed)
     for name, parameter in undisturbed.learned.items():

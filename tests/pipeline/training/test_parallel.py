@@ -65,7 +65,7 @@ def save(learner: Learner, folder: Path) -> None:
 def learn(settings: TrainingSettings, workers: Workers, folder: Path) -> None:
     """All steps, with what a run does between them, and the export. Before the last one the state is read again."""
     learner = Learner(settings, small_networks(), "cpu", workers)
-    norms = []
+    norms, losses = [], []
     for number in range(STEPS):
         if number == STEPS - 1:
             save(learner, folder)
@@ -75,7 +75,9 @@ def learn(settings: TrainingSettings, workers: Workers, folder: Path) -> None:
             state = load_state(Storage(str(folder)), "f")
             assert state is not None
             learner.restore(state)
-        norms.append(step(learner)["gradient_norm"])
+        metrics = step(learner)
+        norms.append(metrics["gradient_norm"])
+        losses.append(metrics["loss"])
         validation = validation_loss(learner, [random_clip(9)])
         if number == 0:
             with learner.averaged():
@@ -88,7 +90,8 @@ def learn(settings: TrainingSettings, workers: Workers, folder: Path) -> None:
         torch.save([len(gradients), len(memories)], folder / f"gradients{workers.rank}.pt")
     learner.export(folder / f"export{workers.rank}", [])
     if workers.rank == 0:
-        torch.save({"norms": torch.tensor(norms), "validation": torch.tensor(validation)}, folder / "metrics.pt")
+        found = {"norms": norms, "losses": losses, "validation": validation}
+        torch.save({name: torch.tensor(values) for name, values in found.items()}, folder / "metrics.pt")
 
 
 def learn_vae(workers: Workers, folder: Path) -> None:
@@ -157,6 +160,7 @@ def test_two_workers_learn_what_one_learns(runs, settings, spread):
         torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-5)
     torch.testing.assert_close(found["optimizer"], expected["optimizer"], rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(found["norms"], expected["norms"], rtol=1e-4, atol=0)
+    torch.testing.assert_close(found["losses"], expected["losses"], rtol=1e-4, atol=0)
     torch.testing.assert_close(found["validation"], expected["validation"], rtol=1e-4, atol=0)
     assert (expected["norms"] > WHOLE.clip_norm).all()
 

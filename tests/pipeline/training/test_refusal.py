@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from pipeline.claim import StorageError
-from pipeline.inputs import InputError
+from pipeline.inputs import InputError, InputOutage
 from pipeline.training.refusal import Refusal, unless_refused
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -32,7 +32,9 @@ def test_what_is_wrong_with_a_request_is_remembered_and_not_tried_again():
     assert ray.get(refusal.reason.remote()) == "clips.parquet: row 3 is of a video that is gone"
 
 
-@pytest.mark.parametrize("error", [StorageError("s3://b: no answer"), RuntimeError("CUDA error")])
+@pytest.mark.parametrize(
+    "error", [StorageError("s3://b: no answer"), InputOutage("s3://b/a.mp4: no answer"), RuntimeError("CUDA error")]
+)
 def test_what_may_go_better_the_next_time_is_tried_again(error):
     refusal = Refusal.remote()
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -69,3 +71,49 @@ def test_a_state_that_is_gone_is_named(tmp_path):
     (tmp_path / "state" / "0000002.pt").unlink()
     with pytest.raises(RunStateError, match=r"0000002.pt: is gone"):
         load_state(storage, "f")
+
+
+def file_under(tensor: torch.Tensor) -> str:
+    """The file that a tensor's memory is mapped from, or nothing."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        place, *_, path = line.ljust(200).split(" ", maxsplit=5)
+        first, last = (int(end, 16) for end in place.split("-"))
+        if first <= tensor.data_ptr() < last:
+            return path.strip()
+    return ""
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_state_is_in_its_file_until_it_is_used(tmp_path, remote):
+    storage = Storage("memory://states" if remote else str(tmp_path))
+    save_state(storage, 2, state(2), [])
+    loaded = load_state(storage, "f")
+    assert loaded is not None
+    assert ".pt" in file_under(loaded["learned"]["w"])
+    # Also when the file is gone.
+    storage.remove("state/0000002.pt")
+    assert loaded["learned"]["w"].tolist() == [2.0, 2.0]
+
+
+def test_a_state_of_another_recipe_is_not_even_read(tmp_path):
+    storage = Storage(str(tmp_path))
+    save_state(storage, 2, state(2), [])
+    (tmp_path / "state" / "0000002.pt").write_bytes(b"gigabytes")
+    with pytest.raises(RunStateError, match="holds a run with other settings"):
+        load_state(storage, "g")
+    # Earlier versions wrote no fingerprint there.
+    save_state(storage, 2, state(2), [])
+    (tmp_path / "state" / "latest.json").write_text('{"step": 2}')
+    assert load_state(storage, "f") is not None
+    with pytest.raises(RunStateError, match="holds a run with other settings"):
+        load_state(storage, "g")
+
+
+def test_what_is_saved_stays_whatever_kills_have_left(tmp_path):
+    storage = Storage(str(tmp_path))
+    save_state(storage, 200, state(200), [])
+    for step in (350, 400):
+        (tmp_path / "state" / f"{step:07}.pt").write_bytes(b"before the pointer was written")
+    save_state(storage, 250, state(250), [])
+    assert sorted(path.name for path in (tmp_path / "state").glob("*.pt")) == ["0000200.pt", "0000250.pt"]
+    assert load_state(storage, "f") is not None
