@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from model.artifacts import ArtifactError, open_filesystem
 from model.keypoints import NUM_KEYPOINTS
 from pipeline.pose_files import read_contents
-from pipeline.pose_table import KEY, SCHEMA, PoseTableError, fixed_lists
-from pipeline.retries import patiently
+from pipeline.pose_table import KEY, SCHEMA, PoseTableError, PoseTableOutage, fixed_lists
+from pipeline.retries import is_final, patiently
 
 BATCH_ROWS = 1024
 """Rows in memory at once: 1.6 MB of keypoints and scores."""
@@ -178,7 +178,9 @@ def open_pose_file(uri: str) -> Iterator[PoseFile]:
 
 @contextmanager
 def open_parquet(uri: str) -> Iterator[Any]:
-    """A file of a table for reading at any place. Raises ``PoseTableError`` when it is not there."""
+    """A file of a table for reading at any place. Raises ``PoseTableError`` when it is not there, ``PoseTableOutage``
+    when its store does not answer.
+    """
     try:
         filesystem, path = open_filesystem(uri)
         file = patiently(lambda: filesystem.open(path, "rb"), f"opening {uri}")
@@ -187,7 +189,8 @@ def open_parquet(uri: str) -> Iterator[Any]:
     except (ArtifactError, PoseTableError):
         raise
     except Exception as error:  # every store has exceptions of its own
-        raise PoseTableError(f"{uri}: cannot be opened ({type(error).__name__}: {error})") from error
+        kind = PoseTableError if is_final(error) else PoseTableOutage
+        raise kind(f"{uri}: cannot be opened ({type(error).__name__}: {error})") from error
     with file:
         yield file
 

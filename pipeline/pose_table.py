@@ -40,6 +40,10 @@ class PoseTableError(ValueError):
     """A file that is not a pose table, with the reason."""
 
 
+class PoseTableOutage(PoseTableError):
+    """A table whose store does not answer: it may when it is asked again, later."""
+
+
 @dataclass(frozen=True, eq=False)
 class VideoPoses:
     """Everybody in every frame of one video. ``fps`` is the sampling; ``people[t]`` may be empty."""

@@ -26,12 +26,12 @@ from pipeline.clip_table import KEPT
 from pipeline.inputs import InputError, InputOutage, identify, local_copy
 from pipeline.pose_measures import quality
 from pipeline.pose_reader import PoseRows, join_rows, open_parquet, open_pose_file
-from pipeline.pose_table import PoseTableError
+from pipeline.pose_table import PoseTableError, PoseTableOutage
 from pipeline.training.guided_clip import training_clip
 from pipeline.training.settings import TrainingSettings
 from pipeline.video import read_frames
 from pipeline.video_summaries import NAME as VIDEOS
-from pipeline.video_summaries import read_summaries
+from pipeline.video_summaries import OUTDATED, fits, read_summaries
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +40,6 @@ HELD_OUT_OF = 20
 
 _TRIES = 20
 _COLUMNS = ["video_id", "uri", "status", "start", "start_s", "frames", "person_id", "reference"]
-
-_OUTDATED = (
-    "{}: its poses in {} are not those of its row in videos.parquet: extract_poses is writing there, or was killed; "
-    "let it end, or run it again, and select the clips again"
-)
 
 
 @dataclass(frozen=True)
@@ -63,8 +58,8 @@ class FootageClips:
     held_out: bool = False
 
     def __call__(self, index: int) -> TrainingClip:
-        """Raises ``InputError`` when twenty clips in a row cannot be had, ``InputOutage`` where their store does not
-        answer, and ``PoseTableError`` for what is wrong with the tables of clips and videos.
+        """Raises ``InputError`` when twenty clips in a row cannot be had, ``InputOutage`` or ``PoseTableOutage`` where
+        their store does not answer, and ``PoseTableError`` for what is wrong with the tables of clips and videos.
         """
         # Before any clip: what is wrong with a table is wrong with all of them.
         rows, videos = self._rows, self._videos
@@ -78,7 +73,7 @@ class FootageClips:
                 return self._clip(
                     row, videos.get(row["video_id"]), np.random.default_rng([self.settings.seed, index, 79])
                 )
-            except InputOutage:
+            except (InputOutage, PoseTableOutage):
                 # Another clip in its place would make what is learnt depend on the network.
                 raise
             except ValueError as error:  # whatever is wrong with a file, its poses or its times is one
@@ -152,9 +147,8 @@ class FootageClips:
         rows: PoseRows | None = None
         with open_pose_file(join(self.poses, video["table"])) as file:
             # Tables are put in place before videos.parquet is, whose times are then those of other frames.
-            made = file.fingerprints
-            if made and made.get(row["video_id"]) != video["fingerprint"]:
-                raise PoseTableError(_OUTDATED.format(row["uri"], video["table"]))
+            if not fits(video, file.fingerprints):
+                raise PoseTableError(f"{row['uri']}: {OUTDATED.format(video['table'])}, and select the clips again")
             for batch in file.video(row["video_id"]):
                 piece = file.rows(batch)
                 piece = piece[np.isin(piece.frame, frames) & (piece.person == row["person_id"])]

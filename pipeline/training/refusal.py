@@ -10,6 +10,7 @@ from ray.exceptions import RayTaskError
 
 from pipeline.claim import StorageError
 from pipeline.inputs import InputOutage
+from pipeline.pose_table import PoseTableOutage
 
 
 @ray.remote(num_cpus=0)
@@ -39,7 +40,7 @@ def unless_refused(refusal: Any, work: Callable[[], None]) -> None:
         work()
     except ValueError as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
-        if not isinstance(cause, (StorageError, InputOutage)):
+        if not isinstance(cause, (StorageError, InputOutage, PoseTableOutage)):
             # Ray Data adds what it says about tries of its own.
             ray.get(refusal.say.remote(str(cause).partition("\nFailed to apply UDF")[0]))
         raise

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.pose_reader import BATCH_ROWS, PoseFile, open_pose_file, row_groups_with
-from pipeline.pose_table import SCHEMA, PoseTableError
+from pipeline.pose_table import SCHEMA, PoseTableError, PoseTableOutage
 from pipeline.video_summaries import read_summaries
 from tests.pipeline.pose_output import pose_rows, video, walking, write_output
 
@@ -108,7 +108,7 @@ def test_a_store_that_does_not_open_a_table_at_once_is_asked_again(tmp_path, mon
     assert not refusals
     refusals += [NoCredentials("none found")] * 4
     with (
-        pytest.raises(PoseTableError, match=r"t\.parquet: cannot be opened \(NoCredentials: none found\)"),
+        pytest.raises(PoseTableOutage, match=r"t\.parquet: cannot be opened \(NoCredentials: none found\)"),
         open_pose_file("memory://patience/t.parquet"),
     ):
         pass

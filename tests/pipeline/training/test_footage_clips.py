@@ -18,7 +18,7 @@ from model.training.batches import TrainingClip
 from pipeline.clip_table import KEPT
 from pipeline.inputs import InputError, InputOutage
 from pipeline.pose_files import PoseFileWriter, contents_table
-from pipeline.pose_table import PoseTableError, VideoPoses
+from pipeline.pose_table import PoseTableError, PoseTableOutage, VideoPoses
 from pipeline.training import footage_clips
 from pipeline.training.footage_clips import FootageClips
 from pipeline.training.settings import TrainingSettings
@@ -124,6 +124,19 @@ def test_no_other_clip_takes_the_place_of_one_whose_store_does_not_answer(tmp_pa
 
     monkeypatch.setattr(footage_clips, "identify", unanswered)
     with pytest.raises(InputOutage, match="503"):
+        make(0)
+    assert len(asked) == 1
+
+
+def test_nor_of_one_whose_poses_cannot_be_asked_for(tmp_path, monkeypatch):
+    make, asked = clips_of(tmp_path), []
+
+    def unanswered(uri: str) -> None:
+        asked.append(uri)
+        raise PoseTableOutage(f"{uri}: cannot be opened (OSError: 503)")
+
+    monkeypatch.setattr(footage_clips, "open_pose_file", unanswered)
+    with pytest.raises(PoseTableOutage, match="503"):
         make(0)
     assert len(asked) == 1
 

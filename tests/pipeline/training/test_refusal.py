@@ -7,6 +7,7 @@ import ray
 
 from pipeline.claim import StorageError
 from pipeline.inputs import InputError, InputOutage
+from pipeline.pose_table import PoseTableOutage
 from pipeline.training.refusal import Refusal, unless_refused
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -33,7 +34,13 @@ def test_what_is_wrong_with_a_request_is_remembered_and_not_tried_again():
 
 
 @pytest.mark.parametrize(
-    "error", [StorageError("s3://b: no answer"), InputOutage("s3://b/a.mp4: no answer"), RuntimeError("CUDA error")]
+    "error",
+    [
+        StorageError("s3://b: no answer"),
+        InputOutage("s3://b/a.mp4: no answer"),
+        PoseTableOutage("s3://b/1.parquet: no answer"),
+        RuntimeError("CUDA error"),
+    ],
 )
 def test_what_may_go_better_the_next_time_is_tried_again(error):
     refusal = Refusal.remote()
