@@ -52,12 +52,12 @@ def test_the_scheduler_looks_round_as_seldom_as_rows_end(monkeypatch):
     monkeypatch.setattr(ray_data.time, "sleep", sleep)
     pace = ray_data.Pace()
     pace.before_execution_starts(None)
-    for _ in range(20):
+    for _ in range(40):
         pace.on_execution_step(None)
     assert pauses[0] == 0.0
     assert pauses[-1] == 0.5
-    # Never longer than rows have taken.
-    assert all(pause <= (sum(pauses[:n]) + 0.1 * n) / 2 + 1e-9 for n, pause in enumerate(pauses))
+    # Never long beside what rows take.
+    assert all(pause <= (sum(pauses[:n]) + 0.1 * n) / 8 + 1e-9 for n, pause in enumerate(pauses))
     ray_data.Pace.row_ended()
     pace.on_execution_step(None)
     assert pauses[-1] == 0.0
