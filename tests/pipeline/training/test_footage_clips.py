@@ -115,28 +115,16 @@ def test_clips_that_were_selected_from_other_frames_are_refused(tmp_path, times)
         make(0)
 
 
-def test_no_other_clip_takes_the_place_of_one_whose_store_does_not_answer(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("asking", "outage"), [("identify", InputOutage), ("open_pose_file", PoseTableOutage)])
+def test_no_other_clip_takes_the_place_of_one_whose_store_does_not_answer(tmp_path, monkeypatch, asking, outage):
     make, asked = clips_of(tmp_path), []
 
     def unanswered(uri: str, *_: object) -> None:
         asked.append(uri)
-        raise InputOutage(f"driving {uri} cannot be read (OSError: 503)")
+        raise outage(f"{uri} cannot be read (OSError: 503)")
 
-    monkeypatch.setattr(footage_clips, "identify", unanswered)
-    with pytest.raises(InputOutage, match="503"):
-        make(0)
-    assert len(asked) == 1
-
-
-def test_nor_of_one_whose_poses_cannot_be_asked_for(tmp_path, monkeypatch):
-    make, asked = clips_of(tmp_path), []
-
-    def unanswered(uri: str) -> None:
-        asked.append(uri)
-        raise PoseTableOutage(f"{uri}: cannot be opened (OSError: 503)")
-
-    monkeypatch.setattr(footage_clips, "open_pose_file", unanswered)
-    with pytest.raises(PoseTableOutage, match="503"):
+    monkeypatch.setattr(footage_clips, asking, unanswered)
+    with pytest.raises(outage, match="503"):
         make(0)
     assert len(asked) == 1
 
