@@ -15,8 +15,8 @@ import time
 from contextlib import suppress
 from typing import Any
 
-# Of those that are free for everybody, one that nobody else is likely to take.
-_SIGNAL = signal.SIGRTMIN + 11
+# Of those that are free for everybody, one that nobody else is likely to take; macOS has two such.
+_SIGNAL = signal.SIGRTMIN + 11 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
 
 # A call that arrives all the same waits so long at most.
 _LONGEST_S = 1.0
