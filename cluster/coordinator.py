@@ -39,6 +39,8 @@ _CONCURRENCY = 10_000
 # A client asks for steps at least so often, and may take so long between two chunks. One that comes back later is told
 # that its video is unknown, and begins it again from its last snapshot.
 _ASKS_WITHIN_S = 60.0
+# At most, for a video that is begun while all others are at a step.
+_START_WAITS_S = 1.0
 _LEASE_S = 1800.0
 
 RAY_SETTINGS = {
@@ -83,7 +85,7 @@ class Coordinator:
     def __new__(cls, *_arguments: Any) -> Coordinator:
         # Of what an asynchronous actor has, Ray calls this alone in the main thread.
         coordinator = super().__new__(cls)
-        coordinator._main = MainThread()
+        coordinator._main = MainThread(_START_WAITS_S)
         return coordinator
 
     def __init__(self, load: bytes, demand: WorkerDemand) -> None:

@@ -18,18 +18,17 @@ from typing import Any
 # Of those that are free for everybody, one that nobody else is likely to take; macOS has two such.
 _SIGNAL = signal.SIGRTMIN + 11 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
 
-# A call that arrives all the same waits so long at most.
-_LONGEST_S = 1.0
 # Between two sleeps, so that Ray gets to what has arrived: its round takes 10 ms.
 _BETWEEN_S = 0.02
 
 
 class MainThread:
     """Of the actor that it is made in. Does nothing if it is not made in the main thread, where alone signals are
-    handled. ``naps`` counts how often it has slept.
+    handled. A call that arrives all the same waits ``longest_s`` at most. ``naps`` counts how often it has slept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest_s: float) -> None:
+        self._longest_s = longest_s
         self.naps = 0
         self._resting = self._asleep = False
         # These queues may be used in the midst of their own use, which in a signal's handler is needed.
@@ -57,7 +56,7 @@ class MainThread:
             return
         self._asleep = True
         self.naps += 1
-        end = time.monotonic() + _LONGEST_S
+        end = time.monotonic() + self._longest_s
         # What is found at once is of an earlier rest.
         while self._resting and (left := end - time.monotonic()) > 0:
             with suppress(queue.Empty):

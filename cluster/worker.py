@@ -35,6 +35,9 @@ _RECENT = 4
 _PAUSE_SHARE = 0.25
 _PAUSE_SECONDS = 1.0
 
+# When a worker was lost, others are asked one after another for what it had left.
+_KEEP_WAITS_S = 0.2
+
 
 class Engine(Protocol):
     """What computes: ``model.segments.SegmentEngine``, whose methods these are."""
@@ -84,7 +87,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def _computes(method: Method) -> Method:
-    """A method of a worker that computes. The main thread has nothing to do meanwhile: what arrives can wait a second.
+    """A method of a worker that computes. The main thread has nothing to do meanwhile: what arrives can wait a little.
     The process ends when the GPU is lost, which may show anywhere: a GPU tells of its errors late.
     """
 
@@ -112,7 +115,7 @@ class SegmentWorker:
 
     def __init__(self, load: bytes, run: str) -> None:
         self._load, self._run = load, run
-        self._main = MainThread()
+        self._main = MainThread(_KEEP_WAITS_S)
         self._engine: Engine | None = None
         self._memory: NodeMemory | None = None
         self._snapshots: dict[str, Snapshots | None] = {}

@@ -125,7 +125,7 @@ class ExtractPoses:
         self._reporter = Reporter(ledger)
         self._ledger = ray.get_actor(ledger)
         self._turn = threading.Lock()
-        self._main, self._at_once = MainThread(), at_once
+        self._main, self._at_once = MainThread(1.0), at_once
         self._in_hand: set[int] = set()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:

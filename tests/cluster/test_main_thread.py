@@ -16,7 +16,7 @@ from tests.cluster import toy
 
 def rounds(other: Callable[[MainThread], None]) -> list[float]:
     """When the main thread was awake, in seconds, while another one does this."""
-    thread = MainThread()
+    thread = MainThread(1.0)
     helper = threading.Thread(target=other, args=(thread,))
     begun, found = time.monotonic(), []
     helper.start()
@@ -64,7 +64,7 @@ def test_resting_again_at_once_and_waking_twice_leave_it_usable():
 
 
 def test_it_does_not_sleep_where_it_is_itself_at_work():
-    thread, begun = MainThread(), time.monotonic()
+    thread, begun = MainThread(1.0), time.monotonic()
     thread.rest()
     time.sleep(0.05)
     assert time.monotonic() - begun < 0.4
@@ -73,7 +73,7 @@ def test_it_does_not_sleep_where_it_is_itself_at_work():
 
 def test_made_in_another_thread_it_does_nothing():
     made: list[MainThread] = []
-    helper = threading.Thread(target=lambda: made.append(MainThread()))
+    helper = threading.Thread(target=lambda: made.append(MainThread(1.0)))
     helper.start()
     helper.join()
     made[0].rest()
