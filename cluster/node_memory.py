@@ -57,7 +57,7 @@ class NodeMemory:
     def __init__(self, run: str, node: str) -> None:
         self._folder = folder(run, node)
         self._lock = _joined(self._folder)
-        _sweep(self._folder.parent)
+        self.sweep()
 
     def put(self, key: PartKey, part: Part) -> None:
         """Leave a part, unless its video is being let go of. Raises ``OSError``, for want of room for instance."""
@@ -89,8 +89,10 @@ class NodeMemory:
         """Let go of all parts of a video, or of those that nobody needs who is at ``step``."""
         path = self._folder / making
         shutil.rmtree(path if step is None else path / str(step - STEPS_KEPT - 1), ignore_errors=True)
-        if step is None:
-            _sweep(self._folder.parent)
+
+    def sweep(self) -> None:
+        """Clear away what other runs have left."""
+        _sweep(self._folder.parent)
 
 
 def folder(run: str, node: str) -> Path:

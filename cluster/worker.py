@@ -151,6 +151,7 @@ class SegmentWorker:
         for key in [key for key in self._recent if key.making == making]:
             self._recent.pop(key)[1].result()
         self._held.drop(making)
+        self._held.sweep()
 
     @_computes
     def step(self, ordered: bytes, now: bytes, *parts: Part) -> bytes | tuple[bytes | Part, ...]:

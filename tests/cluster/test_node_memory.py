@@ -163,7 +163,7 @@ def test_what_a_run_left_whose_workers_are_gone_is_cleared_away_by_the_next(memo
     for run in ("run-0", "run-1"):
         for path in (folder(run, "node"), *folder(run, "node").rglob("*")):
             os.utime(path, (time.time() - 200, time.time() - 200))
-    other.drop("a video of its own")
+    other.sweep()
     assert sorted(path.name for path in folder("run-2", "node").parent.iterdir()) == ["run-1-node", "run-2-node"]
     assert equal(read(folder("run-1", "node"), KEY), part(1))
     workers[1].kill()
