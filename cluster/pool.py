@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import statistics
 import time
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -203,7 +204,10 @@ class Pool:
             if not worker.calls and not self._give(worker, {None}):
                 self._give(worker, None)
         for worker in self._ready.values():
-            while len(worker.calls) < _QUEUE and self._give(worker, {worker.number, None}):
+            while len(worker.calls) < _QUEUE and self._give(worker, {worker.number}):
+                pass
+        for worker in sorted(self._ready.values(), key=lambda worker: len(worker.calls)):
+            while len(worker.calls) < _QUEUE and self._give(worker, {None}):
                 pass
 
     def _give(self, worker: Worker, preferring: set[int | None] | None) -> bool:
@@ -373,3 +377,23 @@ def blocks(windows: int, workers: Iterable[int]) -> list[int | None]:
     if windows < len(numbers) or not numbers:
         return [None] * windows
     return [numbers[window * len(numbers) // windows] for window in range(windows)]
+
+
+def levelled(preferred: Sequence[int | None], workers: Iterable[int]) -> list[int | None]:
+    """Who should have which window, of those who would do it soonest: nobody in particular where that worker is gone,
+    or has its share, the W windows over the G workers rounded up, of windows before it.
+
+    After a loss one worker has more than that, and another fewer. Were those windows to stay with it, it would have
+    taken the last of them before the one with fewer is seen to be idle, at every step.
+    """
+    numbers = set(workers)
+    share = math.ceil(len(preferred) / max(len(numbers), 1))
+    given: Counter[int] = Counter()
+    found: list[int | None] = []
+    for number in preferred:
+        if number in numbers and given[number] < share:
+            given[number] += 1
+            found.append(number)
+        else:
+            found.append(None)
+    return found

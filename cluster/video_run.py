@@ -24,7 +24,7 @@ from ray.exceptions import (
 from cluster.node_memory import NotHeld, PartKey
 from cluster.orders import ChunkOrder, Orders, StepOrder, Transition, WindowOrder, WindowReport, packed, unpacked
 from cluster.parts import PartsLost, Sent, inputs, secure
-from cluster.pool import Answer, InputGone, Pool, Worker, WorkerGone, blocks
+from cluster.pool import Answer, InputGone, Pool, Worker, WorkerGone, blocks, levelled
 from cluster.snapshots import Progress, Snapshots, SnapshotUnreadable
 from model.fusion import FusionPlan
 from model.messages import Assembly, Opening
@@ -168,10 +168,12 @@ class VideoRun:
         if self._orders is None or (self._orders.into, self._orders.out) != (into, out):
             self._orders = Orders(job.name, self.making, job.plans[step], into, out)
         now = packed(StepOrder(step, reference, save, resume))
-        first = blocks(len(windows), self._pool.numbers)
+        numbers = self._pool.numbers
+        first = blocks(len(windows), numbers)
+        prefer = levelled([self._soonest(order, first[order.window]) for order in self._orders.windows], numbers)
         answers = await asyncio.gather(
             *(
-                self._window(_Asked(self._orders, window, step, now), split, first[window])
+                self._window(_Asked(self._orders, window, step, now), split, prefer[window])
                 for window in range(len(windows))
             ),
             return_exceptions=True,
@@ -188,19 +190,22 @@ class VideoRun:
             await self._save(Progress(step, len(windows), reference))
         return step_reference(opening, step, reference, [report.share for report in reports])
 
-    async def _window(self, asked: _Asked, split: bool, first: int | None) -> WindowReport:
+    def _soonest(self, order: WindowOrder, first: int | None) -> int | None:
+        """Who had a window before; of one that moves, most of its frames. ``first`` if it has been nowhere."""
+        if order.incoming:
+            source = max(order.incoming, key=lambda route: route.frames).source
+            return self._parts[source, order.window].worker
+        return self._workers.get(("step", order.window), first)
+
+    async def _window(self, asked: _Asked, split: bool, prefer: int | None) -> WindowReport:
         step, window = asked.step, asked.window
         coming = asked.order.incoming
         sent = [self._parts[route.source, window] for route in coming]
-        main: int | None = self._workers.get(("step", window), first)
-        if coming:
-            # Windows that move are best placed with whoever had most of their frames.
-            main = max(zip(coming, sent, strict=True), key=lambda pair: pair[0].frames)[1].worker
         held: frozenset[int] = frozenset()
         if split:
-            answer = await self._halves(asked, sent, main)
+            answer = await self._halves(asked, sent, prefer)
         else:
-            answer, held = await self._whole(asked, sent, main, hold=step + 1 < self._job.steps)
+            answer, held = await self._whole(asked, sent, prefer, hold=step + 1 < self._job.steps)
         report: WindowReport = unpacked(answer.first)
         answer.worker.room = report.room
         self._traffic.between += sum(part.nbytes for part in sent if part.worker != answer.worker.number)

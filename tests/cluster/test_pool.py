@@ -1,0 +1,91 @@
+"""Who is given which window: of a pool whose workers are no processes, as only the order of things matters here."""
+
+import asyncio
+import math
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.pool import Pool, blocks, levelled
+
+
+class Handle:
+    """What the pool knows a worker by, ready at once."""
+
+    def __init__(self):
+        self.load = SimpleNamespace(remote=self._load)
+
+    def _load(self):
+        answer = asyncio.get_running_loop().create_future()
+        answer.set_result(("node", 0))
+        return answer
+
+
+def makers(preferred: list[int | None], workers: int) -> list[int]:
+    """Which worker makes which window of one step, when all windows take the same time."""
+
+    async def step() -> list[int]:
+        pool = Pool(Handle, lambda: workers, "run")
+        pool.start()
+        while len(pool.numbers) < workers:
+            await asyncio.sleep(0)
+        doing: dict[int, list[asyncio.Future[None]]] = {number: [] for number in pool.numbers}
+
+        def submit(worker):
+            doing[worker.number].append(asyncio.get_running_loop().create_future())
+            return [doing[worker.number][-1]]
+
+        asked = [
+            asyncio.ensure_future(pool.run("video", "step", window, submit, number))
+            for window, number in enumerate(preferred)
+        ]
+        while not all(task.done() for task in asked):
+            # One after another within a round, and the oldest worker first, as on a machine of few cores.
+            for _ in range(5):
+                await asyncio.sleep(0)
+            for calls in [calls for calls in doing.values() if calls]:
+                calls.pop(0).set_result(None)
+                for _ in range(5):
+                    await asyncio.sleep(0)
+        return [task.result().worker.number for task in asked]
+
+    return asyncio.run(step())
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        # A successor, number 4, for one whose windows went to two of the others.
+        [1, 1, 2, 2, 3, 3, 1, 2],
+        # The fourth has just come.
+        [1, 1, 1, 2, 2, 2, 3, 3],
+        # The first has been lost, number 0.
+        [0, 0, 2, 2, 3, 3, 4, 4],
+    ],
+)
+def test_after_a_loss_all_have_their_share_in_the_next_step(before):
+    preferred = levelled(before, [1, 2, 3, 4])
+    made = makers(preferred, 4)
+    assert set(Counter(made).values()) == {2}
+    # Nobody is given another window than it had, but for those that must move.
+    assert sum(was != now for was, now in zip(before, made, strict=True)) == 2
+
+
+@given(st.lists(st.none() | st.integers(0, 9), max_size=40), st.sets(st.integers(0, 9), max_size=8))
+def test_nobody_is_preferred_for_more_than_its_share(preferred, workers):
+    found = levelled(preferred, workers)
+    counts = Counter(number for number in found if number is not None)
+    share = math.ceil(len(preferred) / max(len(workers), 1))
+    assert all(number in workers and count <= share for number, count in counts.items())
+    before = Counter(number for number in preferred if number in workers)
+    assert counts == {number: min(count, share) for number, count in before.items()}
+    assert all(now in (was, None) for was, now in zip(preferred, found, strict=True))
+
+
+def test_windows_that_nobody_has_had_go_to_neighbours_together():
+    assert blocks(8, [1, 2, 3]) == [1, 1, 1, 2, 2, 2, 3, 3]
+    assert blocks(2, [1, 2, 3]) == [None, None]
+    assert blocks(2, []) == [None, None]
