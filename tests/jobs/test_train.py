@@ -69,11 +69,24 @@ def undisturbed(work: dict[str, Path], local_ray: None, tmp_path_factory: pytest
     return output
 
 
-@pytest.fixture(scope="module")
-def killed(work: dict[str, Path], local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a job writes that is killed and run again."""
+LOOP = """
+import sys
+from pipeline.ray_data import connect
+from tests.jobs.test_train import learn_here
+connect()
+learn_here(sys.argv[1:])
+"""
+
+
+@pytest.fixture(
+    scope="module", params=[("-c", LOOP), pytest.param(("jobs/train.py",), marks=pytest.mark.soak)], ids=["loop", "job"]
+)
+def killed(
+    request: pytest.FixtureRequest, work: dict[str, Path], local_ray: None, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """What is written when the loop, or the whole job, is killed, and the job is run again."""
     output = tmp_path_factory.mktemp("killed")
-    command = [sys.executable, "jobs/train.py", *arguments(work, output)]
+    command = [sys.executable, *request.param, *arguments(work, output)]
     # A Ray of its own, whatever cluster runs on this machine.
     environment = {**os.environ, "RAY_ADDRESS": "local", "PYTHONPATH": str(ROOT)}
     job = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
