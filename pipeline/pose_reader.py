@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from model.artifacts import ArtifactError, open_filesystem
 from model.keypoints import NUM_KEYPOINTS
 from pipeline.pose_files import read_contents
-from pipeline.pose_table import KEY, SCHEMA, PoseTableError, PoseTableOutage, fixed_lists
+from pipeline.pose_table import KEY, SCHEMA, PoseTableError, PoseTableOutage, check_columns, check_filled, fixed_lists
 from pipeline.retries import is_final, patiently
 
 BATCH_ROWS = 1024
@@ -66,8 +66,7 @@ class PoseFile:
         with self._explained():
             # A buffered stream: a row group's column is never in memory whole.
             self._parquet = pq.ParquetFile(file, buffer_size=_READ_BYTES, pre_buffer=False)
-        if missing := [field for field in SCHEMA.names if field not in self._parquet.schema_arrow.names]:
-            raise PoseTableError(f"{name}: no pose table, it is without column {', '.join(missing)}")
+        check_columns(self._parquet.schema_arrow, name)
 
     @property
     def num_rows(self) -> int:
@@ -98,7 +97,7 @@ class PoseFile:
         wanted = ["video_id", *columns]
         try:
             rows = read_contents(self._parquet.metadata.metadata or {}, wanted).select(wanted).to_pylist()
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OSError, pa.ArrowException):
             return {}
         return {row["video_id"]: row for row in rows}
 
@@ -138,9 +137,7 @@ class PoseFile:
 
     def rows(self, batch: pa.RecordBatch) -> PoseRows:
         """A batch of one video's rows as arrays. Raises ``PoseTableError`` for values that cannot be."""
-        for column in ("frame_index", "pts_s", "person_id", "width", "height"):
-            if batch[column].null_count:
-                raise PoseTableError(f"{self.name}: column {column} has an empty cell")
+        check_filled(batch, ("frame_index", "pts_s", "person_id", "width", "height"), self.name)
         return PoseRows(
             frame=batch["frame_index"].to_numpy(),
             pts_s=batch["pts_s"].to_numpy(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -99,11 +100,35 @@ def sum_up(
 
 
 def _told(file: PoseFile, columns: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What a file says of its videos, by id: of many as extract_poses writes it, of one as animate_catalog."""
+    """What a file says of its videos, by id: of many as extract_poses writes it, of one as animate_catalog. Of a video
+    of which it says what cannot be, it says nothing.
+    """
     if "video" not in file.facts:
-        return file.contents(columns)
-    about = {**file.facts["video"], **file.facts.get("sampling", {})}
-    return {about["id"]: {name: about.get(name) for name in columns}}
+        told = file.contents(columns)
+    else:
+        video, sampling = file.facts["video"], file.facts.get("sampling", {})
+        about = {**video, **sampling} if isinstance(video, dict) and isinstance(sampling, dict) else {}
+        told = {about.get("id", ""): {name: about.get(name) for name in columns}}
+    return {
+        video_id: about
+        for video_id, about in told.items()
+        if video_id and isinstance(video_id, str) and all(_can_be(name, value) for name, value in about.items())
+    }
+
+
+def _can_be(column: str, value: Any) -> bool:
+    """Whether a file may say that of a video; that it says nothing it may."""
+    if value is None:
+        return True
+    if column == "pts_s":
+        return isinstance(value, list) and len(value) > 0 and all(map(_is_number, value))
+    if column in ("fps", "frames"):
+        return _is_number(value) and 0 < value <= 10_000_000
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _summary(video_id: str, about: dict[str, Any], table: str, measures: Measures) -> dict[str, Any]:

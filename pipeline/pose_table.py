@@ -35,6 +35,9 @@ SCHEMA = pa.schema(
 KEY = b"mimicmotion"
 """Of the file metadata that says what a table holds."""
 
+MOST_ROWS = 2_000_000
+"""Of a table that is read as a whole: 3 GB, the frames of a person in 18 hours at 30 a second."""
+
 
 class PoseTableError(ValueError):
     """A file that is not a pose table, with the reason."""
@@ -101,40 +104,93 @@ def pose_rows(
 def read_pose_table(path: Path) -> VideoPoses:
     """The poses of a table of one video.
 
-    Raises ``PoseTableError`` when the file is no pose table, is of another version, or holds several videos or values
-    that are not finite.
+    Raises ``PoseTableError`` when the file is no pose table, is of another version, or holds several videos, more rows
+    than fit into memory, or values that cannot be.
     """
     try:
-        table = pq.read_table(path)
-        facts = json.loads((table.schema.metadata or {})[KEY])
-        if facts["schema_version"] != VERSION:
-            raise PoseTableError(f"{path.name}: pose table version {facts['schema_version']}, expected {VERSION}")
-        if "videos" in facts:
-            raise PoseTableError(f"{path.name}: a table of {facts['videos']} videos; give a table of one, or the video")
-        sampling, video = facts["sampling"], facts["video"]
+        with pq.ParquetFile(path) as file:
+            facts = _facts(file.metadata.metadata or {}, path.name)
+            check_columns(file.schema_arrow, path.name)
+            if file.metadata.num_rows > MOST_ROWS:
+                raise PoseTableError(
+                    f"{path.name}: {file.metadata.num_rows:,} rows, more than the {MOST_ROWS:,} of a table of one video"
+                )
+            table = file.read(columns=SCHEMA.names)
     except (pa.ArrowException, OSError) as error:
         raise PoseTableError(f"{path.name}: not a parquet file ({error})") from error
-    except (KeyError, json.JSONDecodeError) as error:
-        raise PoseTableError(f"{path.name}: parquet, but not a pose table: its metadata lacks {error}") from error
-    if missing := [name for name in SCHEMA.names if name not in table.column_names]:
-        raise PoseTableError(f"{path.name}: pose table without column {', '.join(missing)}")
-    frames, fps = int(sampling["frames"]), float(sampling["fps"])
-    if not (1 <= frames <= 10_000_000 and 0 < fps <= 1000):
-        raise PoseTableError(f"{path.name}: {frames} frames at {fps} a second are not a video")
-
-    people: list[list[PersonPose]] = [[] for _ in range(frames)]
+    people: list[list[PersonPose]] = [[] for _ in facts["pts_s"]]
     keypoints = fixed_lists(table, "keypoints", path.name).reshape(-1, NUM_KEYPOINTS, 2)
     scores = fixed_lists(table, "scores", path.name)
     boxes = fixed_lists(table, "bbox", path.name)
-    indices, persons = table["frame_index"].to_pylist(), table["person_id"].to_pylist()
-    for row, (frame, person) in enumerate(zip(indices, persons, strict=True)):
-        if not 0 <= frame < frames:
-            raise PoseTableError(f"{path.name}: row {row} is of frame {frame}, the video has {frames}")
-        score = float(table["bbox_score"][row].as_py())
-        people[frame].append(PersonPose(person, keypoints[row], scores[row], boxes[row], score))
-    return VideoPoses(
-        video["id"], video["uri"], fps, int(video["width"]), int(video["height"]), sampling["pts_s"], people
-    )
+    check_filled(table, ("frame_index", "person_id", "bbox_score"), path.name)
+    columns = (table[name].to_pylist() for name in ("frame_index", "person_id", "bbox_score"))
+    for row, (frame, person, score) in enumerate(zip(*columns, strict=True)):
+        if not 0 <= frame < len(people):
+            raise PoseTableError(f"{path.name}: row {row} is of frame {frame}, the video has {len(people)}")
+        people[frame].append(PersonPose(person, keypoints[row], scores[row], boxes[row], float(score)))
+    return VideoPoses(people=people, **facts)
+
+
+def _facts(metadata: Mapping[bytes, bytes], file: str) -> dict[str, Any]:
+    """What a table of one video says of it: all fields of ``VideoPoses`` but the people."""
+    try:
+        facts = json.loads(metadata[KEY])
+        version, several = facts["schema_version"], facts.get("videos")
+        if version != VERSION:
+            raise PoseTableError(f"{file}: pose table version {version}, expected {VERSION}")
+        if several is not None:
+            raise PoseTableError(f"{file}: a table of {several} videos; give a table of one, or the video")
+        sampling, video = facts["sampling"], facts["video"]
+        frames, fps = int(sampling["frames"]), float(sampling["fps"])
+        pts_s = [float(time) for time in sampling["pts_s"]]
+        width, height = int(video["width"]), int(video["height"])
+        names = str(video["id"]), str(video["uri"])
+    except PoseTableError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise PoseTableError(
+            f"{file}: parquet, but not a pose table: its metadata lacks something, or says what cannot be "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    if not (1 <= frames <= 10_000_000 and 0 < fps <= 1000):
+        raise PoseTableError(f"{file}: {frames} frames at {fps} a second are not a video")
+    if len(pts_s) != frames or not np.isfinite(pts_s).all():
+        raise PoseTableError(f"{file}: {frames} frames, and times of {len(pts_s)} that are not all numbers of seconds")
+    if min(width, height) < 1:
+        raise PoseTableError(f"{file}: {width}x{height} is no size of a picture")
+    return dict(zip(("video_id", "uri"), names, strict=True)) | {
+        "fps": fps, "width": width, "height": height, "pts_s": pts_s,
+    }  # fmt: skip
+
+
+def check_columns(schema: pa.Schema, file: str) -> None:
+    """Raises ``PoseTableError`` for a ``file`` in which a column is missing, or is of another kind."""
+    if missing := [name for name in SCHEMA.names if schema.get_field_index(name) < 0]:
+        raise PoseTableError(f"{file}: no pose table, it is without column {', '.join(missing)}")
+    for field in SCHEMA:
+        found = schema.field(field.name).type
+        if not _alike(found, field.type):
+            raise PoseTableError(f"{file}: no pose table, its column {field.name} is {found}, expected {field.type}")
+
+
+def _alike(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether it can be used as it is: other tools widen numbers, and have other lists and kinds of text."""
+    if pa.types.is_fixed_size_list(wanted):
+        lists = pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list
+        return any(kind(found) for kind in lists) and _alike(found.value_type, wanted.value_type)
+    if pa.types.is_integer(wanted):
+        return bool(pa.types.is_integer(found))
+    if pa.types.is_floating(wanted):
+        return bool(pa.types.is_floating(found))
+    text = found.value_type if pa.types.is_dictionary(found) else found
+    return bool(pa.types.is_string(text) or pa.types.is_large_string(text))
+
+
+def check_filled(rows: pa.Table | pa.RecordBatch, columns: Sequence[str], file: str) -> None:
+    """Raises ``PoseTableError`` naming the ``file`` and the column that has an empty cell."""
+    for column in columns:
+        if rows[column].null_count:
+            raise PoseTableError(f"{file}: column {column} has an empty cell")
 
 
 def fixed_lists(rows: pa.Table | pa.RecordBatch, column: str, file: str) -> np.ndarray:

@@ -1,9 +1,11 @@
+import json
+
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.pose_reader import open_pose_file
-from pipeline.pose_sources import PoseSource, find_tables, posed_video
-from pipeline.pose_table import PoseTableError
+from pipeline.pose_sources import PoseSource, find_tables, posed_video, sum_up
+from pipeline.pose_table import KEY, PoseTableError
 from tests.pipeline.pose_output import video, walking, write_anew, write_output
 
 
@@ -43,3 +45,26 @@ def test_a_video_that_left_videos_parquet_meanwhile_is_an_error_of_its_own(tmp_p
     pq.write_table(videos.take([0]), tmp_path / "videos.parquet")
     with pytest.raises(PoseTableError, match="are not those of its row"):
         posed(find_tables(str(tmp_path)), row)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"video": "a"},
+        {"video": {"id": 3, "uri": ["a"]}},
+        {"video": {"id": "a", "uri": 7}, "sampling": {"fps": "fast"}},
+        {"video": {"id": "a", "uri": "u"}, "sampling": {"fps": -1.0, "pts_s": ["soon"]}},
+        {"video": {"id": "a", "uri": "u"}, "sampling": {"fps": 10.0, "pts_s": []}},
+    ],
+)
+def test_what_a_table_says_that_cannot_be_is_not_believed(tmp_path, facts):
+    folder = write_output(tmp_path, {"1.parquet": [video("a", walking(20))]})
+    (folder / "videos.parquet").unlink()
+    path = folder / "poses" / "1.parquet"
+    pq.write_table(pq.read_table(path).replace_schema_metadata({KEY: json.dumps(facts).encode()}), path)
+    source, failed = find_tables(str(folder)), []
+    with open_pose_file(source.uri("poses/1.parquet")) as file:
+        rows = list(sum_up(file, "poses/1.parquet", lambda rows: None, lambda *failure: failed.append(failure)))
+    assert not failed
+    assert [(row["video_id"], row["frames"]) for row in rows] == [("a", 20)]
+    assert posed(source, rows[0]).pts_s == pytest.approx(video("a", walking(20)).pts_s)

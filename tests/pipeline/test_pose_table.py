@@ -1,3 +1,4 @@
+import json
 from itertools import chain
 
 import numpy as np
@@ -7,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.keypoints import NUM_KEYPOINTS, PersonPose
-from pipeline.pose_table import SCHEMA, PoseTableError, VideoPoses, read_pose_table, write_pose_table
+from pipeline import pose_table
+from pipeline.pose_reader import open_pose_file
+from pipeline.pose_table import KEY, SCHEMA, PoseTableError, VideoPoses, read_pose_table, write_pose_table
 
 
 def person(number: int, seed: int) -> PersonPose:
@@ -74,3 +77,74 @@ def test_what_is_no_pose_table_is_refused_with_the_reason(tmp_path, poses):
     bad = pa.array([[float("nan")] * NUM_KEYPOINTS] * 3, SCHEMA.field("scores").type)
     pq.write_table(table.set_column(scores, SCHEMA.field("scores"), bad), path)
     refused("column scores holds a NaN")
+
+
+@pytest.mark.parametrize(
+    ("facts", "match"),
+    [
+        (b"[]", "not a pose table"),
+        (b"\xff", "not a pose table"),
+        ({"sampling": None}, "not a pose table"),
+        ({"sampling": {"fps": 5, "frames": None, "pts_s": []}}, "not a pose table"),
+        ({"sampling": {"fps": 5, "frames": 1e999, "pts_s": []}}, "not a pose table"),
+        ({"sampling": {"fps": 5, "frames": 4, "pts_s": [0, "soon", 1, 2]}}, "not a pose table"),
+        ({"sampling": {"fps": 5, "frames": 4, "pts_s": [0, 1, 2]}}, "4 frames, and times of 3"),
+        ({"sampling": {"fps": 5, "frames": 4, "pts_s": [0, 1, 2, float("nan")]}}, "4 frames, and times of 4"),
+        ({"sampling": {"fps": 0, "frames": 4, "pts_s": [0, 1, 2, 3]}}, "are not a video"),
+        ({"video": ["id"]}, "not a pose table"),
+        ({"video": {"id": "a", "uri": "b", "width": 0, "height": 5}}, "0x5 is no size"),
+        ({"schema_version": 7}, "version 7"),
+        ({"videos": 3}, "a table of 3 videos"),
+    ],
+)
+def test_metadata_that_says_what_cannot_be_is_refused_with_the_reason(tmp_path, poses, facts, match):
+    path = tmp_path / "t.parquet"
+    write_pose_table(path, poses, {})
+    table = pq.read_table(path)
+    if isinstance(facts, dict):
+        facts = json.dumps(json.loads(table.schema.metadata[KEY]) | facts).encode()
+    pq.write_table(table.replace_schema_metadata({KEY: facts}), path)
+    with pytest.raises(PoseTableError, match=match):
+        read_pose_table(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "match"),
+    [
+        ("scores", ["a", "b", "c"], "its column scores is string, expected fixed_size_list"),
+        ("keypoints", [["a"], ["b"], ["c"]], "its column keypoints is list<.*string>, expected"),
+        ("frame_index", ["0", "1", "2"], "its column frame_index is string, expected int64"),
+        ("uri", [1, 2, 3], "its column uri is int64, expected string"),
+        ("person_id", [0, None, 0], "column person_id has an empty cell"),
+        ("bbox_score", [0.5, None, 0.5], "column bbox_score has an empty cell"),
+        ("bbox", [[1.0] * 4, None, [1.0] * 4], "column bbox holds a NaN or lists that are not of length 4"),
+    ],
+)
+def test_columns_of_other_kinds_and_empty_cells_are_refused(tmp_path, poses, column, values, match):
+    path = tmp_path / "t.parquet"
+    write_pose_table(path, poses, {})
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.column_names.index(column), column, pa.array(values)), path)
+    with pytest.raises(PoseTableError, match=match):
+        read_pose_table(path)
+    if "cell" not in match and "length" not in match:
+        with pytest.raises(PoseTableError, match=match), open_pose_file(str(path)):
+            pass
+
+
+def test_a_table_that_another_tool_has_written_anew_is_read(tmp_path, poses):
+    path = tmp_path / "t.parquet"
+    write_pose_table(path, poses, {})
+    before, table = read_pose_table(path), pq.read_table(path)
+    wider = [pa.field(f.name, pa.list_(pa.float64())) if pa.types.is_fixed_size_list(f.type) else f for f in SCHEMA]
+    pq.write_table(table.cast(pa.schema(wider, table.schema.metadata)), path)
+    after = read_pose_table(path)
+    for one, other in zip(before.people[2], after.people[2], strict=True):
+        np.testing.assert_array_equal(one.keypoints, other.keypoints)
+
+
+def test_a_table_of_more_rows_than_fit_into_memory_is_not_read(tmp_path, poses, monkeypatch):
+    monkeypatch.setattr(pose_table, "MOST_ROWS", 2)
+    write_pose_table(tmp_path / "t.parquet", poses, {})
+    with pytest.raises(PoseTableError, match=r"t\.parquet: 3 rows, more than the 2"):
+        read_pose_table(tmp_path / "t.parquet")
