@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model.artifacts import ArtifactError, open_filesystem
+from model.artifacts import ArtifactError, open_filesystem, version_of
 from model.keypoints import NUM_KEYPOINTS
 from pipeline.pose_files import read_contents
 from pipeline.pose_table import KEY, SCHEMA, PoseTableError, PoseTableOutage, check_columns, check_filled, fixed_lists
@@ -178,9 +178,24 @@ def open_parquet(uri: str) -> Iterator[Any]:
     """A file of a table for reading at any place. Raises ``PoseTableError`` when it is not there, ``PoseTableOutage``
     when its store does not answer.
     """
-    try:
+    with _asked_for(uri):
         filesystem, path = open_filesystem(uri)
         file = patiently(lambda: filesystem.open(path, "rb"), f"opening {uri}")
+    with file:
+        yield file
+
+
+def parquet_version(uri: str) -> str:
+    """What its store says of a table's file, which changes when that does. Raises as ``open_parquet``."""
+    with _asked_for(uri):
+        filesystem, path = open_filesystem(uri)
+        return version_of(patiently(lambda: filesystem.info(path), f"asking for {uri}"))
+
+
+@contextmanager
+def _asked_for(uri: str) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise PoseTableError(f"{uri}: no such file") from error
     except (ArtifactError, PoseTableError):
@@ -188,8 +203,6 @@ def open_parquet(uri: str) -> Iterator[Any]:
     except Exception as error:  # every store has exceptions of its own
         kind = PoseTableError if is_final(error) else PoseTableOutage
         raise kind(f"{uri}: cannot be opened ({type(error).__name__}: {error})") from error
-    with file:
-        yield file
 
 
 def row_groups_with(metadata: pq.FileMetaData, column: str, value: str) -> list[int]:

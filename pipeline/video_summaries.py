@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -29,7 +30,16 @@ _BATCH_ROWS = 64
 def read_summaries(folder: str, columns: Sequence[str], table: str | None = None) -> Iterator[dict[str, Any]]:
     """The rows of a folder's ``videos.parquet``, or of those videos whose poses are in one ``table``, in its order.
 
-    Raises ``PoseTableError`` when it is not there, cannot be read or lacks a column.
+    Raises as ``summary_batches``.
+    """
+    for batch in summary_batches(folder, columns, table):
+        yield from batch.to_pylist()
+
+
+def summary_batches(folder: str, columns: Sequence[str], table: str | None = None) -> Iterator[pa.RecordBatch]:
+    """The same, some rows at a time.
+
+    Raises ``PoseTableError`` when ``videos.parquet`` is not there, cannot be read or lacks a column.
     """
     uri = join(folder, NAME)
     with open_parquet(uri) as file:
@@ -43,7 +53,7 @@ def read_summaries(folder: str, columns: Sequence[str], table: str | None = None
                 if any(batch[key].null_count for key in _KEYS):
                     raise PoseTableError(f"{uri}: a row without {' or '.join(_KEYS)}; extract the poses again")
                 chosen = batch if table is None else batch.filter(pc.equal(batch["table"], table))
-                yield from chosen.select(list(columns)).to_pylist()
+                yield chosen.select(list(columns))
         except PoseTableError:
             raise
         except Exception as error:  # every store has exceptions of its own

@@ -6,15 +6,12 @@ Nothing is copied: a clip's frames are decoded when it is wanted, and its poses 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from model.artifacts import join
 from model.estimators.tracking import box_areas
@@ -22,24 +19,20 @@ from model.framing import CoverFit, LatentGrid
 from model.keypoints import NUM_KEYPOINTS, PoseSequence
 from model.mirroring import mirrored
 from model.training.batches import TrainingClip
-from pipeline.clip_table import KEPT
 from pipeline.inputs import InputError, InputOutage, identify, local_copy
 from pipeline.pose_measures import quality
-from pipeline.pose_reader import PoseRows, join_rows, open_parquet, open_pose_file
+from pipeline.pose_reader import PoseRows, join_rows, open_pose_file
 from pipeline.pose_table import PoseTableError, PoseTableOutage
+from pipeline.training.footage_index import FootageIndex, Video, epoch_order, footage_index
 from pipeline.training.guided_clip import training_clip
 from pipeline.training.settings import TrainingSettings
 from pipeline.video import read_frames
 from pipeline.video_summaries import NAME as VIDEOS
-from pipeline.video_summaries import OUTDATED, fits, read_summaries
+from pipeline.video_summaries import OUTDATED, fits
 
 log = logging.getLogger(__name__)
 
-HELD_OUT_OF = 20
-"""One video in so many is held out."""
-
 _TRIES = 20
-_COLUMNS = ["video_id", "uri", "status", "start", "start_s", "frames", "person_id", "reference"]
 
 
 @dataclass(frozen=True)
@@ -62,17 +55,14 @@ class FootageClips:
         their store does not answer, and ``PoseTableError`` for what is wrong with the tables of clips and videos.
         """
         # Before any clip: what is wrong with a table is wrong with all of them.
-        rows, videos = self._rows, self._videos
-        count = len(rows)
-        epoch, place = divmod(index, count)
-        order = np.random.default_rng([self.settings.seed, epoch, 78]).permutation(count)
+        clips = self._index
+        epoch, place = divmod(index, len(clips))
+        order = epoch_order(self.settings.seed, epoch, len(clips))
         failure = None
         for attempt in range(_TRIES):
-            row = rows[order[(place + attempt) % count]]
+            row, video = clips.clip(int(order[(place + attempt) % len(clips)]))
             try:
-                return self._clip(
-                    row, videos.get(row["video_id"]), np.random.default_rng([self.settings.seed, index, 79])
-                )
+                return self._clip(row, video, np.random.default_rng([self.settings.seed, index, 79]))
             except (InputOutage, PoseTableOutage):
                 # Another clip in its place would make what is learnt depend on the network.
                 raise
@@ -87,34 +77,14 @@ class FootageClips:
         return self.settings.frames - (self.settings.objective == "denoising")
 
     @cached_property
-    def _rows(self) -> list[dict[str, Any]]:
-        needed = self._consecutive
-        with open_parquet(self.table) as file:
-            try:
-                rows = pq.read_table(file, columns=_COLUMNS).to_pylist()
-            except (pa.ArrowException, OSError) as error:
-                raise PoseTableError(f"{self.table}: cannot be read as a table of clips ({error})") from error
-        rows = [row for row in rows if row["status"] == KEPT and row["frames"] >= needed]
-        found = [row for row in rows if held_out(row["video_id"]) == self.held_out]
-        if self.held_out and rows and not found:
-            log.warning(
-                "%s: none of its few videos is held out: validation is on clips that are learnt from too", self.table
-            )
-        # A few videos may all fall on one side.
-        found = found or rows
-        if not found:
-            raise PoseTableError(
-                f"{self.table}: no clip of at least {needed} frames; select clips with --length {needed}"
-            )
-        return found
+    def _index(self) -> FootageIndex:
+        return footage_index(self.table, self.poses, self._consecutive, self.held_out)
 
-    @cached_property
-    def _videos(self) -> dict[str, dict[str, Any]]:
-        wanted = {row["video_id"] for row in self._rows}
-        rows = read_summaries(self.poses, ["video_id", "table", "pts_s", "fingerprint"])
-        return {row["video_id"]: row for row in rows if row["video_id"] in wanted}
+    def __getstate__(self) -> dict[str, Any]:
+        # What was read here is read there: it would go with every task.
+        return {name: value for name, value in vars(self).items() if name != "_index"}
 
-    def _clip(self, row: dict[str, Any], video: dict[str, Any] | None, rng: np.random.Generator) -> TrainingClip:
+    def _clip(self, row: dict[str, Any], video: Video | None, rng: np.random.Generator) -> TrainingClip:
         settings = self.settings
         alone = settings.objective == "autoencoding"
         first = row["start"] + int(rng.integers(row["frames"] - self._consecutive + 1))
@@ -135,20 +105,20 @@ class FootageClips:
             fitted, moved = np.ascontiguousarray(fitted[:, :, ::-1]), mirrored(moved)
         return training_clip(fitted, moved, settings, self.grid)
 
-    def _check_times(self, row: dict[str, Any], video: dict[str, Any], frames: list[int]) -> None:
+    def _check_times(self, row: dict[str, Any], video: Video, frames: list[int]) -> None:
         """Raises ``PoseTableError`` unless the clip was selected among the frames that its video's row tells of."""
-        times = video["pts_s"] or []
+        times = video.pts_s
         if max(frames) >= len(times) or times[row["start"]] != row["start_s"]:
             raise PoseTableError(
                 f"{row['uri']}: {self.table} was selected from poses of other frames; select the clips again"
             )
 
-    def _poses_of(self, row: dict[str, Any], video: dict[str, Any], frames: list[int]) -> PoseSequence:
+    def _poses_of(self, row: dict[str, Any], video: Video, frames: list[int]) -> PoseSequence:
         rows: PoseRows | None = None
-        with open_pose_file(join(self.poses, video["table"])) as file:
+        with open_pose_file(join(self.poses, video.table)) as file:
             # Tables are put in place before videos.parquet is, whose times are then those of other frames.
-            if not fits(video, file.fingerprints):
-                raise PoseTableError(f"{row['uri']}: {OUTDATED.format(video['table'])}, and select the clips again")
+            if not fits(vars(video), file.fingerprints):
+                raise PoseTableError(f"{row['uri']}: {OUTDATED.format(video.table)}, and select the clips again")
             for batch in file.video(row["video_id"]):
                 piece = file.rows(batch)
                 piece = piece[np.isin(piece.frame, frames) & (piece.person == row["person_id"])]
@@ -168,22 +138,17 @@ class FootageClips:
             rows.height,
         )
 
-    def _pictures(self, row: dict[str, Any], video: dict[str, Any], frames: list[int]) -> list[np.ndarray]:
+    def _pictures(self, row: dict[str, Any], video: Video, frames: list[int]) -> list[np.ndarray]:
         """The pictures of these frames, of the very file that the poses were found in."""
         if not identify(row["uri"], "driving", {}).sha256.startswith(row["video_id"]):
             raise InputError(f"{row['uri']} is no longer the file that the poses were found in")
-        times = video["pts_s"]
+        times = video.pts_s.tolist()
         wanted = sorted(set(frames))
         with local_copy(row["uri"]) as path, read_frames(path, at_s=[times[frame] for frame in wanted]) as reader:
             found = {frame: picture.pixels for frame, picture in zip(wanted, reader, strict=False)}
         if len(found) < len(wanted):
             raise InputError(f"{row['uri']}: ends before frame {wanted[len(found)]}")
         return [found[frame] for frame in frames]
-
-
-def held_out(video_id: str) -> bool:
-    """Whether a video is validated on and never learnt from."""
-    return int(hashlib.sha256(video_id.encode()).hexdigest(), 16) % HELD_OUT_OF == 0
 
 
 def _around(poses: PoseSequence, height: int, width: int) -> tuple[CoverFit, int]:

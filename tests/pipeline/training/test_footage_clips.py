@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.framing import LatentGrid
 from model.keypoints import NUM_KEYPOINTS, PersonPose
@@ -19,7 +22,7 @@ from pipeline.clip_table import KEPT
 from pipeline.inputs import InputError, InputOutage
 from pipeline.pose_files import PoseFileWriter, contents_table
 from pipeline.pose_table import PoseTableError, PoseTableOutage, VideoPoses
-from pipeline.training import footage_clips
+from pipeline.training import footage_clips, footage_index
 from pipeline.training.footage_clips import FootageClips
 from pipeline.training.settings import TrainingSettings
 from tests.conftest import ffmpeg
@@ -28,6 +31,10 @@ from tests.pipeline.pose_output import write_output
 GRID = LatentGrid(4, 8, 16)
 SETTINGS = TrainingSettings(frames=5, width=48, height=80)
 WIDTH, HEIGHT, FRAMES = 320, 160, 20
+STATUSES = [KEPT, KEPT, "cut"]
+VIDEO_COLUMNS = pa.schema(
+    [("video_id", pa.string()), ("table", pa.string()), ("fingerprint", pa.string()), ("pts_s", pa.list_(pa.float64()))]
+)
 
 
 def somebody(x: float, size: float) -> PersonPose:
@@ -156,10 +163,68 @@ def test_what_a_vae_learns_from_has_no_leap_in_it(tmp_path, monkeypatch):
 
 def test_validation_on_what_is_learnt_from_is_said_once(tmp_path, monkeypatch, caplog):
     make = clips_of(tmp_path)
-    monkeypatch.setattr(footage_clips, "held_out", lambda _: False)
+    monkeypatch.setattr(footage_index, "is_held_out", lambda _: False)
     validated = dataclasses.replace(make, held_out=True)
     for index in range(2):
         make(index)
         validated(index)
     (record,) = caplog.records
     assert "clips.parquet: none of its few videos is held out" in record.getMessage()
+
+
+def test_tables_are_read_once_in_a_process_and_again_when_they_change(tmp_path, monkeypatch):
+    make, read = clips_of(tmp_path), []
+    batches = footage_index.summary_batches
+
+    def noting(folder: str, columns: list[str]) -> Any:
+        read.append(folder)
+        return batches(folder, columns)
+
+    monkeypatch.setattr(footage_index, "summary_batches", noting)
+    sent, first = pickle.dumps(make), make(0)
+    assert pickle.dumps(make) == sent, "what was read is not sent"
+    # As tasks have it, one after another.
+    for _ in range(2):
+        np.testing.assert_array_equal(pickle.loads(sent)(0).frames, first.frames)
+    assert read == [str(tmp_path)]
+    change(tmp_path / "videos.parquet", "pts_s", [frame / 5 for frame in range(FRAMES)])
+    with pytest.raises(InputError, match="select the clips again"):
+        pickle.loads(sent)(0)
+    assert len(read) == 2
+
+
+@given(st.data())
+def test_the_index_has_the_clips_and_times_that_the_tables_say(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("index")
+    ids = [f"{number:02}" for number in range(data.draw(st.integers(1, 30)))]
+    summarized = data.draw(st.lists(st.sampled_from(ids), unique=True))
+    videos = [
+        {"video_id": name, "table": f"{name}.parquet", "fingerprint": data.draw(st.none() | st.just(name)),
+         "pts_s": data.draw(st.none() | st.lists(st.floats(0, 9), max_size=4))}
+        for name in summarized
+    ]  # fmt: skip
+    clips = [
+        {"video_id": data.draw(st.sampled_from(ids)), "status": data.draw(st.sampled_from(STATUSES)),
+         "uri": str(number), "start": number, "start_s": 0.5, "frames": data.draw(st.integers(3, 6)),
+         "person_id": 0, "reference": 0}
+        for number in range(data.draw(st.integers(1, 40)))
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(videos, VIDEO_COLUMNS), folder / "videos.parquet", row_group_size=7)
+    pq.write_table(pa.Table.from_pylist(clips), folder / "clips.parquet")
+    usable = [clip for clip in clips if clip["status"] == KEPT and clip["frames"] >= 5]
+    for held_out in (False, True):
+        wanted = [clip for clip in usable if footage_index.is_held_out(clip["video_id"]) == held_out] or usable
+        if not wanted:
+            with pytest.raises(PoseTableError, match="no clip of at least 5 frames"):
+                footage_index.footage_index(str(folder / "clips.parquet"), str(folder), 5, held_out)
+            continue
+        index = footage_index.footage_index(str(folder / "clips.parquet"), str(folder), 5, held_out)
+        assert len(index) == len(wanted)
+        for number, clip in enumerate(wanted):
+            row, video = index.clip(number)
+            assert row == clip
+            expected = next((video for video in videos if video["video_id"] == clip["video_id"]), None)
+            if expected is None or video is None:
+                assert expected is video
+            else:
+                assert {**vars(video), "pts_s": video.pts_s.tolist()} == {**expected, "pts_s": expected["pts_s"] or []}
