@@ -20,7 +20,7 @@ from pipeline.training.settings import TrainingSettings
 from tests.model.training.networks import small_networks
 
 CLIPS, FRAMES, SIDE = 3, 3, 16
-STEPS = 100
+STEPS = 150
 SETTINGS = TrainingSettings(frames=FRAMES, hand_weight=1.0)
 GRID = LatentGrid(4, 2, 4)
 # Much noise: what a frame shows has to be told.
