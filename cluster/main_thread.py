@@ -8,7 +8,6 @@ handle a signal, so that is where it waits.
 
 from __future__ import annotations
 
-import math
 import queue
 import signal
 import threading
@@ -31,9 +30,7 @@ class MainThread:
     def __init__(self, longest_s: float) -> None:
         self._longest_s = longest_s
         self.naps = 0
-        # Until when it may sleep; while it rests, that is not known.
-        self._due = 0.0
-        self._asleep = False
+        self._resting = self._asleep = False
         # These queues may be used in the midst of their own use, which in a signal's handler is needed.
         self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._overslept: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -45,18 +42,14 @@ class MainThread:
     def rest(self) -> None:
         """No call is to be expected until ``wake``. Where it is the main thread itself that asks, it has work to do."""
         if self._usable and not self._resting and threading.current_thread() is not threading.main_thread():
-            self._due = math.inf
+            self._resting = True
             signal.raise_signal(_SIGNAL)
 
-    def wake(self, in_s: float = 0.0) -> None:
-        """Calls are to be expected in so many seconds, unless they are already."""
+    def wake(self) -> None:
+        """Calls are to be expected, unless that is so already."""
         if self._resting:
-            self._due = time.monotonic() + in_s
+            self._resting = False
             self._woken.put(None)
-
-    @property
-    def _resting(self) -> bool:
-        return self._due == math.inf
 
     def _sleep(self, _number: int, _frame: Any) -> None:
         if self._asleep:
@@ -65,7 +58,7 @@ class MainThread:
         self.naps += 1
         end = time.monotonic() + self._longest_s
         # What is found at once is of an earlier rest.
-        while (left := min(end, self._due) - time.monotonic()) > 0:
+        while self._resting and (left := end - time.monotonic()) > 0:
             with suppress(queue.Empty):
                 self._woken.get(timeout=left)
         self._asleep = False

@@ -10,7 +10,7 @@ import functools
 import logging
 import os
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar, cast
@@ -37,9 +37,6 @@ _PAUSE_SECONDS = 1.0
 
 # When a worker was lost, others are asked one after another for what it had left.
 _KEEP_WAITS_S = 0.2
-
-_PAUSES = 4
-"""Between calls, of late: as many as tell what the next one will be like."""
 
 
 class Engine(Protocol):
@@ -90,15 +87,13 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def _computes(method: Method) -> Method:
-    """A method of a worker that computes. The main thread has nothing to do meanwhile, nor for half the pause that has
-    been the shortest of late before the next one: what arrives can wait a little. The process ends when the GPU is
-    lost, which may show anywhere: a GPU tells of its errors late.
+    """A method of a worker that computes. The main thread has nothing to do meanwhile: what arrives can wait a little.
+    The process ends when the GPU is lost, which may show anywhere: a GPU tells of its errors late.
     """
 
     @functools.wraps(method)
     def guarded(self: SegmentWorker, *arguments: Any, **named: Any) -> Any:
         self._main.rest()
-        self._pauses.append(time.monotonic() - self._ended)
         try:
             return method(self, *arguments, **named)
         except Exception as error:
@@ -108,8 +103,7 @@ def _computes(method: Method) -> Method:
                 os._exit(1)
             raise
         finally:
-            self._ended = time.monotonic()
-            self._main.wake(0.5 * min(self._pauses) if len(self._pauses) == self._pauses.maxlen else 0.0)
+            self._main.wake()
 
     return cast(Method, guarded)
 
@@ -122,8 +116,6 @@ class SegmentWorker:
     def __init__(self, load: bytes, run: str) -> None:
         self._load, self._run = load, run
         self._main = MainThread(_KEEP_WAITS_S)
-        self._pauses: deque[float] = deque(maxlen=_PAUSES)
-        self._ended = time.monotonic()
         self._engine: Engine | None = None
         self._memory: NodeMemory | None = None
         self._snapshots: dict[str, Snapshots | None] = {}

@@ -41,28 +41,6 @@ def test_it_sleeps_until_it_is_woken():
     assert 0.4 < longest_gap(rounds(other)) < 0.9
 
 
-def test_it_sleeps_on_until_calls_are_to_be_expected():
-    def other(thread: MainThread) -> None:
-        time.sleep(0.1)
-        thread.rest()
-        time.sleep(0.1)
-        thread.wake(0.4)
-        time.sleep(0.6)
-        # Before it wakes up by itself there is more to do.
-        thread.rest()
-        time.sleep(0.1)
-        thread.wake(0.3)
-        thread.rest()
-        time.sleep(0.5)
-        thread.wake()
-        time.sleep(0.1)
-
-    moments = rounds(other)
-    first, second = sorted(itertools.pairwise(moments), key=lambda pair: pair[0] - pair[1])[:2]
-    assert min(first[1] - first[0], second[1] - second[0]) > 0.4
-    assert max(first[1] - first[0], second[1] - second[0]) < 0.9
-
-
 def test_it_gets_to_its_work_once_a_second_even_so():
     def other(thread: MainThread) -> None:
         thread.rest()
