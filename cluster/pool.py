@@ -8,12 +8,12 @@ call waiting behind the one that it is doing. One that is lost is replaced, and 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
-import math
 import statistics
 import time
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,8 @@ _QUEUE = 2
 _WATCH_SECONDS = 5.0
 _FLAPPING_SECONDS = 10.0
 _ROOM_SECONDS = 60.0
+# Paces are never quite the same, and windows had better stay where they are.
+_UNEVEN, _FRACTION = 1.1, 0.25
 _SLOW = 3.0
 _SLOW_SECONDS = 10.0
 
@@ -379,21 +381,31 @@ def blocks(windows: int, workers: Iterable[int]) -> list[int | None]:
     return [numbers[window * len(numbers) // windows] for window in range(windows)]
 
 
-def levelled(preferred: Sequence[int | None], workers: Iterable[int]) -> list[int | None]:
+def levelled(preferred: Sequence[int | None], paces: Mapping[int, float]) -> list[int | None]:
     """Who should have which window, of those who would do it soonest: nobody in particular where that worker is gone,
-    or has its share, the W windows over the G workers rounded up, of windows before it.
+    or has its share of windows before it. ``paces`` are the seconds a window of each worker at hand.
 
-    After a loss one worker has more than that, and another fewer. Were those windows to stay with it, it would have
+    After a loss one worker has more than its share, and another less. Were those windows to stay with it, it would have
     taken the last of them before the one with fewer is seen to be idle, at every step.
     """
-    numbers = set(workers)
-    share = math.ceil(len(preferred) / max(len(numbers), 1))
-    given: Counter[int] = Counter()
+    share, given = shares(len(preferred), paces), Counter[int]()
     found: list[int | None] = []
     for number in preferred:
-        if number in numbers and given[number] < share:
+        if number is not None and given[number] < share.get(number, 0):
             given[number] += 1
             found.append(number)
         else:
             found.append(None)
     return found
+
+
+def shares(windows: int, paces: Mapping[int, float]) -> dict[int, int]:
+    """How many windows each worker can have without being the last by much."""
+    ends = [(pace, number) for number, pace in paces.items()]
+    heapq.heapify(ends)
+    last = 0.0
+    for _ in range(windows if ends else 0):
+        # Each goes to whoever would be done with it first.
+        last, number = ends[0]
+        heapq.heapreplace(ends, (last + paces[number], number))
+    return {number: int(_UNEVEN * last / pace + _FRACTION) for number, pace in paces.items()}

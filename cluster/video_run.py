@@ -6,6 +6,8 @@ import asyncio
 import functools
 import logging
 import secrets
+import statistics
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +36,11 @@ log = logging.getLogger(__name__)
 
 # What becomes of a call whose input was to be fetched from a node where nobody could.
 _NOT_FETCHED = LocalRayletDiedError, NodeDiedError, TaskUnschedulableError, WorkerCrashedError
+
+_RECENT = 5
+"""Windows of a worker by which its pace is known."""
+
+_LEAST_S = 1e-6
 
 DEATHS = 3
 """How many workers a window or chunk may kill before its video is given up."""
@@ -94,6 +101,7 @@ class VideoRun:
         self._parts: dict[tuple[int, int], Sent] = {}
         self._made: dict[tuple[int, int], Sent] = {}
         self._workers: dict[tuple[str, int], int] = {}
+        self._took: dict[int, deque[float]] = defaultdict(lambda: deque(maxlen=_RECENT))
         self._transitions: dict[tuple[int, int], Transition] = {}
         self._orders: Orders | None = None
         self._reference: np.ndarray | None = None
@@ -170,7 +178,8 @@ class VideoRun:
         now = packed(StepOrder(step, reference, save, resume))
         numbers = self._pool.numbers
         first = blocks(len(windows), numbers)
-        prefer = levelled([self._soonest(order, first[order.window]) for order in self._orders.windows], numbers)
+        soonest = [self._soonest(order, first[order.window]) for order in self._orders.windows]
+        prefer = levelled(soonest, self._paces(numbers))
         answers = await asyncio.gather(
             *(
                 self._window(_Asked(self._orders, window, step, now), split, prefer[window])
@@ -197,6 +206,12 @@ class VideoRun:
             return self._parts[source, order.window].worker
         return self._workers.get(("step", order.window), first)
 
+    def _paces(self, numbers: Sequence[int]) -> dict[int, float]:
+        """Seconds a window of each worker; of one that has had none, as many as of the others."""
+        known = {number: statistics.median(self._took[number]) for number in numbers if number in self._took}
+        usual = statistics.median(known.values()) if known else 1.0
+        return {number: known.get(number, usual) for number in numbers}
+
     async def _window(self, asked: _Asked, split: bool, prefer: int | None) -> WindowReport:
         step, window = asked.step, asked.window
         coming = asked.order.incoming
@@ -207,6 +222,8 @@ class VideoRun:
         else:
             answer, held = await self._whole(asked, sent, prefer, hold=step + 1 < self._job.steps)
         report: WindowReport = unpacked(answer.first)
+        if not split:
+            self._took[answer.worker.number].append(max(report.seconds, _LEAST_S))
         answer.worker.room = report.room
         self._traffic.between += sum(part.nbytes for part in sent if part.worker != answer.worker.number)
         made_again: asyncio.Task[tuple[Answer, frozenset[int]]] | None = None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.pool import Pool, blocks, levelled
+from cluster.pool import Pool, blocks, levelled, shares
 
 
 class Handle:
@@ -67,22 +67,43 @@ def makers(preferred: list[int | None], workers: int) -> list[int]:
     ],
 )
 def test_after_a_loss_all_have_their_share_in_the_next_step(before):
-    preferred = levelled(before, [1, 2, 3, 4])
+    preferred = levelled(before, dict.fromkeys([1, 2, 3, 4], 2.0))
     made = makers(preferred, 4)
     assert set(Counter(made).values()) == {2}
     # Nobody is given another window than it had, but for those that must move.
     assert sum(was != now for was, now in zip(before, made, strict=True)) == 2
 
 
-@given(st.lists(st.none() | st.integers(0, 9), max_size=40), st.sets(st.integers(0, 9), max_size=8))
-def test_nobody_is_preferred_for_more_than_its_share(preferred, workers):
-    found = levelled(preferred, workers)
+def test_slow_workers_are_left_with_fewer_windows():
+    paces = {1: 1.02, 2: 1.0, 3: 2.0, 4: 1.97}
+    balanced = [1, 1, 1, 2, 2, 2, 3, 4]
+    assert levelled(balanced, paces) == balanced
+    assert levelled([1, 1, 2, 2, 3, 3, 4, 4], paces) == [1, 1, 2, 2, 3, None, 4, None]
+
+
+@given(
+    st.lists(st.none() | st.integers(0, 9), max_size=40),
+    st.dictionaries(st.integers(0, 9), st.floats(0.95, 1.05), max_size=8),
+)
+def test_nobody_is_preferred_for_more_than_its_share(preferred, paces):
+    found = levelled(preferred, paces)
     counts = Counter(number for number in found if number is not None)
-    share = math.ceil(len(preferred) / max(len(workers), 1))
-    assert all(number in workers and count <= share for number, count in counts.items())
-    before = Counter(number for number in preferred if number in workers)
-    assert counts == {number: min(count, share) for number, count in before.items()}
+    share = math.ceil(len(preferred) / max(len(paces), 1))
+    before = Counter(number for number in preferred if number in paces)
     assert all(now in (was, None) for was, now in zip(preferred, found, strict=True))
+    for number, count in before.items():
+        assert min(count, share - 1) <= counts[number] <= max(share, math.ceil(1.2 * share))
+        if share <= 5:
+            assert counts[number] <= share
+
+
+@given(st.integers(1, 60), st.dictionaries(st.integers(0, 9), st.floats(0.2, 5), min_size=1, max_size=8))
+def test_shares_are_enough_for_all_windows_and_end_nearly_together(windows, paces):
+    found = shares(windows, paces)
+    assert sum(found.values()) >= windows
+    ends = sorted(count * pace for pace in paces.values() for count in range(1, windows + 1))
+    best = next(end for end in ends if sum(int(end / pace + 1e-9) for pace in paces.values()) >= windows)
+    assert all(count * paces[number] <= 1.1 * best + 0.25 * paces[number] + 1e-9 for number, count in found.items())
 
 
 def test_windows_that_nobody_has_had_go_to_neighbours_together():
