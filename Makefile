@@ -23,8 +23,7 @@ demo: $(VENV)/installed ## Animate the demo catalog on this machine; results in 
 	$(RUN) jobs/demo.py
 
 test: $(VENV)/installed ## Run the tests
-	@# In the order of the folders: the long files, which start clusters, come before the many short ones.
-	$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(RUN) -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/installed ## Check style and types
 	$(VENV)/bin/ruff check .

@@ -13,11 +13,16 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
+log = logging.getLogger(__name__)
+
 # Workers have another row in hand meanwhile; it is two steps of the scheduler from the end of one to the next.
 _PAUSE_SHARE = 1 / 8
 _LONGEST_PAUSE_S = 0.5
 
 _ANSWERS_WITHIN_S = 10.0
+
+# What Ray's parts have read from the disk by then is read faster the next time.
+_STARTS = 3
 
 
 def connect(dashboard: bool = False) -> None:
@@ -28,10 +33,18 @@ def connect(dashboard: bool = False) -> None:
     """
     if not ray.is_initialized():
         _see(os.environ.get("RAY_ADDRESS", ""))
-        try:
-            ray.init(include_dashboard=dashboard, log_to_driver=True, logging_level=logging.WARNING)
-        except Exception as error:  # a bare one, where Ray's own parts take more than half a minute to find each other
-            raise RuntimeError(f"Ray cannot be joined or started ({error}); run again, with less beside it") from error
+        for left in reversed(range(_STARTS)):
+            try:
+                ray.init(include_dashboard=dashboard, log_to_driver=True, logging_level=logging.WARNING)
+                return
+            except Exception as error:
+                # A bare one, where Ray's own parts take more than half a minute to find each other.
+                if left and type(error) is Exception:
+                    log.warning("Ray has not started (%s): trying again", error)
+                    continue
+                raise RuntimeError(
+                    f"Ray cannot be joined or started ({error}); run again, with less beside it"
+                ) from error
 
 
 def _see(address: str) -> None:

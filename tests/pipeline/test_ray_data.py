@@ -31,6 +31,36 @@ def test_a_ray_that_does_not_start_is_one_line(monkeypatch):
         connect()
 
 
+def test_a_ray_that_starts_at_the_third_attempt_has_started(monkeypatch):
+    started = []
+
+    def late(**options) -> None:
+        started.append(options)
+        if len(started) < 3:
+            raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", late)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    connect()
+    assert len(started) == 3
+
+
+def test_what_is_wrong_with_the_settings_is_not_tried_again(monkeypatch):
+    started = []
+
+    def wrong(**options) -> None:
+        started.append(options)
+        raise ValueError("no such option")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", wrong)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    with pytest.raises(RuntimeError, match="no such option"):
+        connect()
+    assert len(started) == 1
+
+
 @pytest.mark.parametrize("address", ["", "local", "auto", "ray://127.0.0.1:1", "localhost:a"])
 def test_what_is_no_place_is_left_to_ray(monkeypatch, address):
     asked = []
