@@ -144,7 +144,7 @@ def _facts(metadata: Mapping[bytes, bytes], file: str) -> dict[str, Any]:
         frames, fps = int(sampling["frames"]), float(sampling["fps"])
         pts_s = [float(time) for time in sampling["pts_s"]]
         width, height = int(video["width"]), int(video["height"])
-        names = str(video["id"]), str(video["uri"])
+        video_id, uri = str(video["id"]), str(video["uri"])
     except PoseTableError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
@@ -158,9 +158,7 @@ def _facts(metadata: Mapping[bytes, bytes], file: str) -> dict[str, Any]:
         raise PoseTableError(f"{file}: {frames} frames, and times of {len(pts_s)} that are not all numbers of seconds")
     if min(width, height) < 1:
         raise PoseTableError(f"{file}: {width}x{height} is no size of a picture")
-    return dict(zip(("video_id", "uri"), names, strict=True)) | {
-        "fps": fps, "width": width, "height": height, "pts_s": pts_s,
-    }  # fmt: skip
+    return {"video_id": video_id, "uri": uri, "fps": fps, "width": width, "height": height, "pts_s": pts_s}
 
 
 def check_columns(schema: pa.Schema, file: str) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.pool import Pool, blocks, levelled, shares
@@ -81,6 +81,7 @@ def test_slow_workers_are_left_with_fewer_windows():
     assert levelled([1, 1, 2, 2, 3, 3, 4, 4], paces) == [1, 1, 2, 2, 3, None, 4, None]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.none() | st.integers(0, 9), max_size=40),
     st.dictionaries(st.integers(0, 9), st.floats(0.95, 1.05), max_size=8),
@@ -97,6 +98,7 @@ def test_nobody_is_preferred_for_more_than_its_share(preferred, paces):
             assert counts[number] <= share
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.dictionaries(st.integers(0, 9), st.floats(0.2, 5), min_size=1, max_size=8))
 def test_shares_are_enough_for_all_windows_and_end_nearly_together(windows, paces):
     found = shares(windows, paces)

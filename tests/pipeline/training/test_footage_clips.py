@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.framing import LatentGrid
@@ -193,6 +193,7 @@ def test_tables_are_read_once_in_a_process_and_again_when_they_change(tmp_path, 
     assert len(read) == 2
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_the_index_has_the_clips_and_times_that_the_tables_say(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("index")
