@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.demand import WorkerDemand
 from cluster.main_thread import MainThread
+from cluster.node_memory import NodeMemory
 from cluster.parts import PartsLost
 from cluster.pool import Pool
 from cluster.video_run import Traffic, VideoJob, VideoRun
@@ -107,6 +108,7 @@ class Coordinator:
         self._followed = 0
         self._traffic = Traffic()
         self._begun = False
+        self._memory: NodeMemory | None = None
         self._watching: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
@@ -114,6 +116,8 @@ class Coordinator:
         # Not in the constructor, which runs before there is a loop. One that Ray restarts is asked for something else.
         if not self._begun:
             self._begun = True
+            self._memory = NodeMemory(self._pool.run_name, ray.get_runtime_context().get_node_id())
+            await self._pool.lines.open(self._memory.line)
             self._pool.start()
             self._watching = asyncio.create_task(self._watch())
             # What takes steps needs torch, which is imported while workers load theirs.

@@ -59,6 +59,11 @@ class NodeMemory:
         self._lock = _joined(self._folder)
         self.sweep()
 
+    @property
+    def line(self) -> Path:
+        """Where the coordinator of the run, if it is on this node, is to be called."""
+        return self._folder / "line"
+
     def put(self, key: PartKey, part: Part) -> None:
         """Leave a part, unless its video is being let go of. Raises ``OSError``, for want of room for instance."""
         path, step = _path(self._folder, key), f"{self._folder}/{key.making}/{key.step}"

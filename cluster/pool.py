@@ -20,6 +20,8 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
+from cluster.line import Line, LineBroken, Lines, line_name
+
 log = logging.getLogger(__name__)
 
 _LOADING_FAILURES = 3
@@ -49,10 +51,14 @@ class WorkersUnusable(RuntimeError):
     """No worker can load the networks."""
 
 
+Submitted = list[Any]
+"""What a call will answer: references, or, of one on a line, a future."""
+
+
 @dataclass(eq=False)
 class Worker:
     """One actor. ``calls`` are those it has been given, the first of them being done; ``room`` says whether the memory
-    of its node has any.
+    of its node has any. Of videos, those it was told to open, and the makings of those of which it has answered a call.
     """
 
     number: int
@@ -62,6 +68,7 @@ class Worker:
     born: float = field(default_factory=time.monotonic)
     calls: deque[Call] = field(default_factory=deque)
     opened: set[str] = field(default_factory=set)
+    answered: set[str] = field(default_factory=set)
     warned: bool = False
     room: bool = True
     ended_by: Call | None = None
@@ -84,7 +91,7 @@ class Call:
 
     video: str
     what: str
-    submit: Callable[[Worker], list[ray.ObjectRef]]
+    submit: Callable[[Worker], Submitted]
     prefer: int | None
     place: asyncio.Future[Worker] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     started: float = 0.0
@@ -107,6 +114,7 @@ class Pool:
     def __init__(self, make: Callable[[], Any], wanted: Callable[[], int], run_name: str) -> None:
         self._make, self._wanted, self.run_name = make, wanted, run_name
         self.lost_nodes: set[str] = set()
+        self.lines = Lines()
         self._ready: dict[int, Worker] = {}
         self._starting: set[asyncio.Task[None]] = set()
         self._waiting: OrderedDict[str, list[Call]] = OrderedDict()
@@ -138,7 +146,7 @@ class Pool:
         return {number: worker.pid for number, worker in sorted(self._ready.items())}
 
     async def run(
-        self, video: str, kind: str, number: int, submit: Callable[[Worker], list[Any]], prefer: int | None
+        self, video: str, kind: str, number: int, submit: Callable[[Worker], Submitted], prefer: int | None
     ) -> Answer:
         """Have a call done by whoever is best placed.
 
@@ -152,8 +160,14 @@ class Pool:
             self._withdraw(call)
             raise
         try:
-            refs = call.submit(worker)
-            first = await refs[0]
+            try:
+                refs = call.submit(worker)
+                first = await refs[0]
+            except LineBroken as error:
+                # Ray says whether the worker is gone as well, and there is no line any more.
+                refs = call.submit(worker)
+                first = await refs[0]
+                log.warning("the line to worker %d broke (%s): Ray calls it from now on", worker.number, error)
         except RayActorError as error:
             if error.actor_id is not None and error.actor_id != worker.handle._actor_id.hex():
                 raise InputGone(_reason(error)) from error
@@ -169,6 +183,10 @@ class Pool:
         """A worker, if it is still at hand."""
         return self._ready.get(number)
 
+    def line(self, worker: Worker) -> Line | None:
+        """The line to a worker, if it has one."""
+        return self.lines.get(line_name(worker.node, worker.pid))
+
     def somebody_on(self, node: str) -> Worker | None:
         """Any worker there that is at hand."""
         return next((worker for worker in self._ready.values() if worker.node == node), None)
@@ -177,6 +195,7 @@ class Pool:
         """This ``making`` of a video is over: workers need not keep what they, or others on their node, have of it."""
         for worker in self._ready.values():
             worker.opened.discard(video)
+            worker.answered.discard(making)
             worker.handle.close.remote(video, making)
         for key in [key for key in self._durations if key[0] == video]:
             del self._durations[key]

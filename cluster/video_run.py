@@ -26,7 +26,7 @@ from ray.exceptions import (
 from cluster.node_memory import NotHeld, PartKey
 from cluster.orders import ChunkOrder, Orders, StepOrder, Transition, WindowOrder, WindowReport, packed, unpacked
 from cluster.parts import PartsLost, Sent, inputs, secure
-from cluster.pool import Answer, InputGone, Pool, Worker, WorkerGone, blocks, levelled
+from cluster.pool import Answer, InputGone, Pool, Submitted, Worker, WorkerGone, blocks, levelled
 from cluster.snapshots import Progress, Snapshots, SnapshotUnreadable
 from model.fusion import FusionPlan
 from model.messages import Assembly, Opening
@@ -154,7 +154,7 @@ class VideoRun:
         # Nothing comes to a chunk of frame 0 alone.
         main = max(zip(coming, sent, strict=True), key=lambda pair: pair[0].frames)[1].worker if coming else None
 
-        def submit(worker: Worker) -> list[ray.ObjectRef]:
+        def submit(worker: Worker) -> Submitted:
             self._opened(worker)
             return worker.ask("decode", 2, order, *(part.ref for part in sent))
 
@@ -257,13 +257,17 @@ class VideoRun:
         held: frozenset[int] = frozenset()
         consumers = asked.order.consumers
 
-        def submit(worker: Worker) -> list[ray.ObjectRef]:
+        def submit(worker: Worker) -> Submitted:
             nonlocal held
             holds = hold and worker.room
             held = frozenset(
                 number for number, consumer in enumerate(consumers) if holds and self._near(consumer, worker)
             )
             order, refs = self._sent(asked, sent, worker, held)
+            line = self._pool.line(worker)
+            # Ray keeps what it calls in order, but what comes on a line may overtake that.
+            if line and not refs and len(held) == len(consumers) and self.making in worker.answered:
+                return [line.ask(order, asked.now)]
             return worker.ask("step", 1 + len(consumers) - len(held), order, asked.now, *refs)
 
         answer = await self._call("step", asked.window, submit, prefer, sent)
@@ -278,8 +282,8 @@ class VideoRun:
         """The two passes by two workers, put together by the second."""
         window = asked.window
 
-        def half(conditional: bool) -> Callable[[Worker], list[ray.ObjectRef]]:
-            def submit(worker: Worker) -> list[ray.ObjectRef]:
+        def half(conditional: bool) -> Callable[[Worker], Submitted]:
+            def submit(worker: Worker) -> Submitted:
                 order, refs = self._sent(asked, sent, worker)
                 return worker.ask("half", 2, order, asked.now, conditional, *refs)
 
@@ -315,7 +319,7 @@ class VideoRun:
         self,
         kind: str,
         number: int,
-        submit: Callable[[Worker], list[ray.ObjectRef]],
+        submit: Callable[[Worker], Submitted],
         prefer: int | None = None,
         needed: Sequence[Sent] = (),
     ) -> Answer:
@@ -337,6 +341,8 @@ class VideoRun:
             except OwnerDiedError:
                 # Of the video's content: whoever wanted it is gone.
                 raise
+            except NotHeld:
+                doubtful = True
             except ObjectLostError as error:
                 raise PartsLost(str(error).splitlines()[0]) from error
             except RayTaskError as error:
@@ -347,6 +353,7 @@ class VideoRun:
                 doubtful = True
             else:
                 self._workers[kind, number] = answer.worker.number
+                answer.worker.answered.add(self.making)
                 return answer
 
     def _open(self, worker: Worker) -> list[ray.ObjectRef]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 import ray
 from ray import cloudpickle
 
+from cluster.line import connect, line_name
 from cluster.main_thread import MainThread
 from cluster.node_memory import NodeMemory, PartKey
 from cluster.orders import StepOrder, WindowOrder, WindowReport, packed, unpacked
@@ -93,29 +95,32 @@ def _computes(method: Method) -> Method:
 
     @functools.wraps(method)
     def guarded(self: SegmentWorker, *arguments: Any, **named: Any) -> Any:
-        self._main.rest()
-        try:
-            return method(self, *arguments, **named)
-        except Exception as error:
-            if _device_is_lost(error):
-                # Every later call would fail too. The pool replaces a worker that is gone.
-                log.exception("the GPU is not usable any more: this worker ends")
-                os._exit(1)
-            raise
-        finally:
-            self._main.wake()
+        with self._turn:
+            self._main.rest()
+            try:
+                return method(self, *arguments, **named)
+            except Exception as error:
+                if _device_is_lost(error):
+                    # Every later call would fail too. The pool replaces a worker that is gone.
+                    log.exception("the GPU is not usable any more: this worker ends")
+                    os._exit(1)
+                raise
+            finally:
+                self._main.wake()
 
     return cast(Method, guarded)
 
 
 class SegmentWorker:
-    """Ray calls one method at a time. ``load`` is a pickled function without arguments that makes the engine; ``run``
-    is what all workers that work together have in common. Orders come and reports go ``packed``.
+    """One method at a time, called by Ray or on the line to the coordinator. ``load`` is a pickled function without
+    arguments that makes the engine; ``run`` is what all workers that work together have in common. Orders come and
+    reports go ``packed``.
     """
 
     def __init__(self, load: bytes, run: str) -> None:
         self._load, self._run = load, run
         self._main = MainThread(_KEEP_WAITS_S)
+        self._turn = threading.Lock()
         self._engine: Engine | None = None
         self._memory: NodeMemory | None = None
         self._snapshots: dict[str, Snapshots | None] = {}
@@ -130,6 +135,7 @@ class SegmentWorker:
         node = ray.get_runtime_context().get_node_id()
         self._engine = cloudpickle.loads(self._load)()
         self._memory = NodeMemory(self._run, node)
+        connect(self._memory.line, line_name(node, os.getpid()), self._step_on_line)
         return node, os.getpid()
 
     @_computes
@@ -143,6 +149,7 @@ class SegmentWorker:
         self._snapshots[video] = content.snapshots
         return opening
 
+    @_computes
     def close(self, video: str, making: str) -> None:
         """Forget a video, and this ``making`` of it."""
         self._snapshots.pop(video, None)
@@ -161,6 +168,11 @@ class SegmentWorker:
         assembly = order.assembly(step.number)
         prediction = self._ready.predict(order.video, assembly, latents)
         return self._answer(order, step, latents, prediction, saving, start)
+
+    def _step_on_line(self, ordered: bytes, now: bytes) -> bytes:
+        report = self.step(ordered, now)
+        assert isinstance(report, bytes)  # what is not held goes by Ray
+        return report
 
     @_computes
     def half(self, ordered: bytes, now: bytes, conditional: bool, *parts: Part) -> tuple[None, np.ndarray]:

@@ -79,6 +79,21 @@ def test_a_worker_killed_in_a_step_costs_nothing_but_time(cluster, said, fusion)
     ray.kill(handle)
 
 
+def test_a_line_that_breaks_costs_nothing_as_the_worker_is_still_there(cluster, said, tmp_path):
+    # In the middle of a call: of its two messages one has come.
+    handle = toy.coordinator(2, functools.partial(toy.cut_off, toy.loader(seconds=0.1), tmp_path, 3))
+    toy.wait_for_workers(handle, 2)
+    pids, wanted = toy.pids(handle), toy.job(40)
+    toy.start(handle, wanted)
+    toy.follow(handle, wanted)
+    np.testing.assert_array_equal(toy.fetch(handle, wanted), toy.in_one_loop(wanted))
+    assert toy.pids(handle) == pids
+    # That steps go by lines at all is seen by their having been used.
+    assert {int(path.name) for path in tmp_path.iterdir()} == set(pids.values())
+    said("the line to worker", "Ray calls it from now on")
+    ray.kill(handle)
+
+
 def test_what_a_killed_worker_had_not_left_on_its_node_yet_is_made_again(cluster, said):
     # Two windows for two workers. A quarter of a window passes before the largest part is left: more than until the
     # worker is killed.
