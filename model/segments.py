@@ -31,6 +31,7 @@ class SegmentEngine:
 
     def __init__(self, animator: Animator) -> None:
         self._networks = animator.networks
+        self._threads = torch.get_num_threads()
         self._features = PoseFeatures(
             self._networks.pose_net, self._networks.device, self._networks.dtype, self._networks.grid
         )
@@ -64,6 +65,8 @@ class SegmentEngine:
     @torch.no_grad()
     def assemble(self, name: str, assembly: Assembly, parts: Sequence[Part], reference: np.ndarray) -> torch.Tensor:
         """Latents before the step, (L, 4, h, w) on the device, of the frames of ``assembly``."""
+        # OpenMP knows how many only in the thread that said so, and another may call than the one that loaded.
+        torch.set_num_threads(self._threads)
         staged, device = self._staged[name], self._networks.device
         others = [frame for frame in assembly.frames if frame != 0]
         if not others:
