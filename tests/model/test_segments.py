@@ -13,6 +13,8 @@ from model.framing import LatentGrid
 from model.messages import Assembly
 from model.segments import SegmentEngine
 
+GRID = LatentGrid(4, 8, 16)
+
 
 @pytest.fixture
 def openmp():
@@ -27,7 +29,7 @@ def openmp():
 
 def test_every_thread_that_calls_it_computes_with_as_many(openmp):
     torch.set_num_threads(3)
-    networks = SimpleNamespace(pose_net=None, device=torch.device("cpu"), dtype=torch.float32, grid=LatentGrid(4, 8, 16))
+    networks = SimpleNamespace(pose_net=None, device=torch.device("cpu"), dtype=torch.float32, grid=GRID)
     engine = SegmentEngine(SimpleNamespace(networks=networks))  # type: ignore[arg-type]
     engine._staged["video"] = SimpleNamespace(dtype=torch.float32)  # type: ignore[assignment]
     found = []
