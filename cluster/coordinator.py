@@ -116,8 +116,10 @@ class Coordinator:
         # Not in the constructor, which runs before there is a loop. One that Ray restarts is asked for something else.
         if not self._begun:
             self._begun = True
-            self._memory = NodeMemory(self._pool.run_name, ray.get_runtime_context().get_node_id())
-            await self._pool.lines.open(self._memory.line)
+            # If it cannot be had, workers do not get ready either, and say why.
+            with suppress(OSError):
+                self._memory = NodeMemory(self._pool.run_name, ray.get_runtime_context().get_node_id())
+                await self._pool.lines.open(self._memory.line)
             self._pool.start()
             self._watching = asyncio.create_task(self._watch())
             # What takes steps needs torch, which is imported while workers load theirs.

@@ -28,7 +28,7 @@ _DONE, _FAILED = b"d", b"f"
 
 
 class LineBroken(RuntimeError):
-    """A worker's end of its line is gone, or its answer will not come for another reason."""
+    """A worker's end of its line is gone."""
 
 
 class Lines:
@@ -141,9 +141,10 @@ def _told(error: Exception) -> bytes:
     """An exception as it travels, with where it was raised; in words too, since not every one can be pickled."""
     words, where = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
     try:
-        return pickle.dumps((words, where, pickle.dumps(error)))
+        pickled = pickle.dumps(error)
     except Exception:  # of any kind, as what an exception holds is
-        return pickle.dumps((words, where, None))
+        pickled = pickle.dumps(RuntimeError(words))
+    return pickle.dumps((words, where, pickled))
 
 
 def _heard(told: bytes) -> Exception:

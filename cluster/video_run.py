@@ -336,13 +336,11 @@ class VideoRun:
                         f"{kind} {number} ended its worker's process {deaths} times: out of memory, or a crash in it"
                     ) from gone
                 prefer = None
-            except (InputGone, *_NOT_FETCHED):
+            except (InputGone, NotHeld, *_NOT_FETCHED):
                 doubtful = True
             except OwnerDiedError:
                 # Of the video's content: whoever wanted it is gone.
                 raise
-            except NotHeld:
-                doubtful = True
             except ObjectLostError as error:
                 raise PartsLost(str(error).splitlines()[0]) from error
             except RayTaskError as error:

@@ -237,3 +237,16 @@ def test_the_real_network_gives_the_frames_of_the_plain_loop(local_ray, small_mo
             assert events[-1] == ("frame", 20, 20)
     finally:
         ray.kill(handle)
+
+
+def test_workers_are_started_where_the_nodes_memory_cannot_be_had_and_say_why_themselves(monkeypatch):
+    def refused(*_arguments: str) -> None:
+        raise PermissionError("the folder belongs to another user; remove it")
+
+    async def begun() -> bool:
+        coordinator = Coordinator(b"", WorkerDemand(0, 1.0))
+        await coordinator.begin()
+        return coordinator._pool._watcher is not None
+
+    monkeypatch.setattr(module, "NodeMemory", refused)
+    assert asyncio.run(begun())
