@@ -16,9 +16,9 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def to_signed(image: np.ndarray) -> torch.Tensor:
-    """(..., H, W, 3) uint8 to (..., 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image)).float().div(127.5).sub(1).movedim(-1, -3)
+def to_signed(image: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
+    """(..., H, W, 3) uint8 to (..., 3, H, W) float32 in [-1, 1] on ``device``, to which bytes travel."""
+    return torch.from_numpy(np.ascontiguousarray(image)).to(device).float().div(127.5).sub(1).movedim(-1, -3)
 
 
 def clip_pixels(image: torch.Tensor, size: int = 224) -> torch.Tensor:

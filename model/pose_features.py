@@ -37,7 +37,7 @@ class PoseFeatures:
             if key not in self._kept:
                 # Nobody is drawn beyond the picture.
                 image = pad_to_multiple(draw(frame), self._multiple, "constant")
-                pixels = to_signed(image)[None].to(self._device, self._dtype)
+                pixels = to_signed(image, self._device)[None].to(self._dtype)
                 self._kept[key] = self._pose_net(pixels)[0]
                 self._bytes += self._kept[key].nbytes
             self._kept.move_to_end(key)

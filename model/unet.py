@@ -57,8 +57,8 @@ def set_attention(unet: PoseUNet, backend: str) -> None:
     """Choose how self-attention is computed: PyTorch's ``sdpa`` or ``xformers``; cross-attention is always folded.
 
     xformers is for attention within frames. That between frames is short and has a batch element for every place of a
-    frame, of which xformers' kernels take 65,535 at most. Without a working xformers (no package, no GPU) the choice
-    falls back to SDPA with one logged line.
+    frame, of which xformers' kernels take 65,535 at most. Without a working xformers (no package, no GPU, built for
+    another PyTorch) the choice falls back to SDPA with one logged line.
     Raises ``ValueError`` for another name.
     """
     if backend not in ATTENTION_BACKENDS:
@@ -66,7 +66,7 @@ def set_attention(unet: PoseUNet, backend: str) -> None:
     between_frames = AttnProcessor2_0()
     within_frames: AttnProcessor2_0 | XFormersAttnProcessor = between_frames
     if backend == "xformers":
-        reason = _xformers_missing(unet.device)
+        reason = xformers_fault(unet.device, unet.dtype)
         if reason is None:
             within_frames = XFormersAttnProcessor()
         else:
@@ -81,11 +81,16 @@ def set_attention(unet: PoseUNet, backend: str) -> None:
     unet.set_attn_processor({name: processor(name) for name in unet.attn_processors})
 
 
-def _xformers_missing(device: torch.device) -> str | None:
+def xformers_fault(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why xformers' attention cannot be used there, or ``None``."""
     if device.type != "cuda":
         return f"its kernels need a GPU, the device is {device.type}"
     try:
-        import xformers.ops  # noqa: F401
+        from xformers.ops import memory_efficient_attention
+
+        # A package that was built for another PyTorch can be imported, but has no kernels.
+        query = torch.zeros((1, 16, 1, 64), device=device, dtype=dtype)
+        memory_efficient_attention(query, query, query)
     except Exception as error:  # a broken build raises more than ImportError
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     return None

@@ -38,8 +38,8 @@ class ClipBatch:
     def of(clips: Sequence[TrainingClip], device: torch.device | str = "cpu") -> ClipBatch:
         """Clips of one shape, stacked."""
         return ClipBatch(
-            to_signed(np.stack([clip.frames for clip in clips])).to(device),
-            to_signed(np.stack([clip.guidance for clip in clips])).to(device),
+            to_signed(np.stack([clip.frames for clip in clips]), device),
+            to_signed(np.stack([clip.guidance for clip in clips]), device),
             torch.from_numpy(np.stack([clip.weights for clip in clips])).to(device),
         )
 

@@ -43,7 +43,7 @@ def animated(networks: Networks, clip: TrainingClip) -> np.ndarray:
         image_embedding=image_embedding(networks.image_encoder, picture.to(device)),
         reference_latent=reference_latent(networks.vae, picture, upcast=False),
         time_ids=time_ids(known.model_fps, known.motion_bucket_id, 0.0).to(device),
-        pose_features=networks.pose_net(to_signed(clip.guidance).to(device, dtype)),
+        pose_features=networks.pose_net(to_signed(clip.guidance, device).to(dtype)),
         guidance=torch.ones(frames, device=device),
         guided=False,
     )

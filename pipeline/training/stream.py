@@ -21,8 +21,11 @@ from pipeline.ray_data import configure
 MakeClip = Callable[[int], TrainingClip]
 """The clip with a given index in the run."""
 
-ROUND_BYTES = 128 << 20
-"""Of the clips of a round; two rounds are in memory."""
+_ROUND_BYTES_PER_CPU = 64 << 20
+"""Of the clips of a round for each core that makes them, so that a round keeps all of them busy for seconds."""
+
+_ROUND_SHARE = 0.1
+"""Of the object stores' memory that a round takes at most; two rounds are in memory."""
 
 _COLUMNS = ("frames", "guidance", "weights")
 
@@ -40,7 +43,7 @@ def stream_clips(
     ``make`` runs in Ray Data's tasks; a clip has about ``clip_bytes``.
     """
     per_step = len(clip_indices(0, clips, rank, world))
-    round_steps = max(1, ROUND_BYTES // (clip_bytes * per_step))
+    round_steps = max(1, round_bytes() // (clip_bytes * clips))
     rounds = [range(start, min(start + round_steps, steps)) for start in range(first_step, steps, round_steps)]
     with ThreadPoolExecutor(1) as ahead:
 
@@ -56,6 +59,12 @@ def stream_clips(
             for batch in current.iter_batches(batch_size=per_step, prefetch_batches=0):
                 columns = (batch[name] for name in _COLUMNS)
                 yield [TrainingClip(*arrays) for arrays in zip(*columns, strict=True)]
+
+
+def round_bytes() -> int:
+    """Of the clips that all workers' rounds hold together."""
+    total = ray.cluster_resources()
+    return int(min(_ROUND_BYTES_PER_CPU * total.get("CPU", 1.0), _ROUND_SHARE * total.get("object_store_memory", 0.0)))
 
 
 def _made(make: MakeClip, steps: list[list[int]]) -> Dataset:

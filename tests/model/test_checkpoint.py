@@ -2,12 +2,12 @@ import dataclasses
 import gzip
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from benchmarks.released_networks import IMAGE_ENCODER, UNET, VAE
 from model.checkpoint import (
     build_image_encoder,
     build_pose_net,
@@ -20,36 +20,6 @@ from model.checkpoint import (
 from model.settings import DTYPES
 from model.training.export import save_checkpoint
 from model.weight_files import CheckpointError, WeightFiles
-
-# The configurations of stable-video-diffusion-img2vid-xt-1-1.
-UNET: dict[str, Any] = {
-    "block_out_channels": [320, 640, 1280, 1280],
-    "num_attention_heads": [5, 10, 20, 20],
-    "layers_per_block": 2,
-    "cross_attention_dim": 1024,
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 768,
-    "in_channels": 8,
-    "out_channels": 4,
-    "num_frames": 25,
-    "sample_size": 96,
-}
-VAE: dict[str, Any] = {
-    "block_out_channels": [128, 256, 512, 512],
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "layers_per_block": 2,
-    "latent_channels": 4,
-    "scaling_factor": 0.18215,
-}
-IMAGE_ENCODER: dict[str, Any] = {
-    "hidden_size": 1280,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 16,
-    "intermediate_size": 5120,
-    "patch_size": 14,
-    "projection_dim": 1024,
-    "hidden_act": "gelu",
-}
 
 
 @pytest.fixture

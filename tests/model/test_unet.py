@@ -1,10 +1,13 @@
+import functools
 import logging
+import sys
+from types import ModuleType
 
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0, XFormersAttnProcessor
 
-from model.unet import PoseUNet, SingleTokenAttention, set_attention
+from model.unet import PoseUNet, SingleTokenAttention, set_attention, xformers_fault
 
 
 @pytest.fixture
@@ -92,11 +95,38 @@ def test_choosing_sdpa_folds_every_cross_attention_and_changes_nothing(golden, u
 
 
 def test_xformers_is_for_attention_within_frames(unet, monkeypatch):
-    monkeypatch.setattr("model.unet._xformers_missing", lambda device: None)
+    monkeypatch.setattr("model.unet.xformers_fault", lambda device, dtype: None)
     set_attention(unet, "xformers")
     chosen = {name for name, one in unet.attn_processors.items() if isinstance(one, XFormersAttnProcessor)}
     assert chosen == {n for n in unet.attn_processors if ".attn1." in n and ".temporal_transformer_blocks." not in n}
     assert chosen
+
+
+def no_kernels(query, key, value):
+    raise NotImplementedError("No operator found for `memory_efficient_attention_forward` with inputs:\n  query ...")
+
+
+@pytest.mark.parametrize(
+    ("attention", "reason"),
+    [
+        (no_kernels, "NotImplementedError: No operator found for `memory_efficient_attention_forward` with inputs:"),
+        (lambda query, key, value: value, None),
+    ],
+    ids=["built for another PyTorch", "working"],
+)
+def test_xformers_is_tried_before_it_is_trusted(monkeypatch, attention, reason):
+    module = ModuleType("xformers.ops")
+    module.memory_efficient_attention = attention
+    monkeypatch.setitem(sys.modules, "xformers", ModuleType("xformers"))
+    monkeypatch.setitem(sys.modules, "xformers.ops", module)
+    # As on a GPU, whose kind of tensors is all that differs.
+    monkeypatch.setattr(torch, "zeros", functools.partial(_on_cpu, torch.zeros))
+    assert xformers_fault(torch.device("cuda"), torch.float16) == reason
+
+
+def _on_cpu(make, *shape, device, **settings):
+    assert device.type == "cuda"
+    return make(*shape, **settings)
 
 
 def test_xformers_without_a_gpu_falls_back_with_one_warning(golden, unet, caplog):

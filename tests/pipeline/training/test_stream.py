@@ -24,7 +24,7 @@ def taken(first: int, steps: int, clips: int, rank: int = 0, world: int = 1) -> 
 
 @pytest.fixture
 def small_rounds(monkeypatch):
-    monkeypatch.setattr(stream, "ROUND_BYTES", 9000)
+    monkeypatch.setattr(stream, "round_bytes", lambda: 9000)
 
 
 def test_clips_come_in_the_order_of_the_steps_over_several_rounds(local_ray, small_rounds):
