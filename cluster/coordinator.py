@@ -30,7 +30,7 @@ from cluster.worker import Engine, SegmentWorker
 
 log = logging.getLogger(__name__)
 
-# What three steps have left in the nodes' memory; at the end one, and chunks that wait to be fetched. Half of what Ray
+# What three steps have left in the nodes' memory; at the end two, and chunks that wait to be fetched. Half of what Ray
 # takes for its object store is what there is for it.
 _COPIES = 3
 _STORE_SHARE = 0.5

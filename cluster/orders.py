@@ -53,7 +53,7 @@ class WindowOrder:
 @dataclass(frozen=True, eq=False)
 class ChunkOrder:
     """One chunk after the last step of a video's ``making``; ``shared`` are how many frames the chunks before and after
-    have too.
+    have too. What comes of the windows in ``local`` is in the node's memory.
     """
 
     video: str
@@ -62,6 +62,7 @@ class ChunkOrder:
     assembly: Assembly
     reference: np.ndarray
     shared: tuple[int, int]
+    local: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)

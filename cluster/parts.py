@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.node_memory import PartKey, folder, read
-from cluster.orders import WindowOrder, packed
+from cluster.orders import packed
 from cluster.pool import Pool, Worker
 from model.messages import Part
 
@@ -57,14 +57,14 @@ def _fetched(run: str, node: str, key: PartKey) -> tuple[None, Part]:
     return None, read(folder(run, node), key)
 
 
-def inputs(
-    order: WindowOrder, sent: Sequence[Sent], worker: Worker, pool: Pool
-) -> tuple[frozenset[int], list[ray.ObjectRef]]:
-    """Of what comes to a window: which windows' is in the memory of the worker's node, and where the others are."""
+def inputs(sent: Sequence[Sent], worker: Worker, pool: Pool) -> tuple[frozenset[int], list[ray.ObjectRef]]:
+    """Of what comes to a window or chunk: which windows' is in the memory of the worker's node, and where the others
+    are.
+    """
     local, refs = set(), []
-    for route, part in zip(order.incoming, sent, strict=True):
+    for part in sent:
         if part.ref is None and part.node == worker.node:
-            local.add(route.source)
+            local.add(part.key.source)
         else:
             refs.append(part.keep(pool))
     return frozenset(local), refs

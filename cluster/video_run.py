@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import logging
 import secrets
@@ -149,16 +150,17 @@ class VideoRun:
         coming = self._transition(job.steps - 1).to[chunk]
         assert self._reference is not None
         assembly = Assembly(job.steps, tuple(range(start, stop)), coming)
-        order = packed(ChunkOrder(job.name, self.making, chunk, assembly, self._reference, (before, after)))
+        order = ChunkOrder(job.name, self.making, chunk, assembly, self._reference, (before, after))
         sent = [self._parts[route.source, chunk] for route in coming]
         # Nothing comes to a chunk of frame 0 alone.
         main = max(zip(coming, sent, strict=True), key=lambda pair: pair[0].frames)[1].worker if coming else None
 
         def submit(worker: Worker) -> Submitted:
             self._opened(worker)
-            return worker.ask("decode", 2, order, *(part.ref for part in sent))
+            local, refs = inputs(sent, worker, self._pool)
+            return worker.ask("decode", 2, packed(dataclasses.replace(order, local=local)), *refs)
 
-        answer = await self._call("decode", chunk, submit, main)
+        answer = await self._call("decode", chunk, submit, main, sent)
         self._traffic.between += sum(part.nbytes for part in sent if part.worker != answer.worker.number)
         return answer.rest[0]
 
@@ -220,7 +222,7 @@ class VideoRun:
         if split:
             answer = await self._halves(asked, sent, prefer)
         else:
-            answer, held = await self._whole(asked, sent, prefer, hold=step + 1 < self._job.steps)
+            answer, held = await self._whole(asked, sent, prefer)
         report: WindowReport = unpacked(answer.first)
         if not split:
             self._took[answer.worker.number].append(max(report.seconds, _LEAST_S))
@@ -251,17 +253,20 @@ class VideoRun:
         return report
 
     async def _whole(
-        self, asked: _Asked, sent: Sequence[Sent], prefer: int | None, hold: bool
+        self, asked: _Asked, sent: Sequence[Sent], prefer: int | None, hold: bool = True
     ) -> tuple[Answer, frozenset[int]]:
         """Both passes by one worker; and the parts that it was to ``hold`` on its node, for those who are there too."""
         held: frozenset[int] = frozenset()
-        consumers = asked.order.consumers
+        consumers, last = asked.order.consumers, asked.step + 1 == self._job.steps
 
         def submit(worker: Worker) -> Submitted:
             nonlocal held
             holds = hold and worker.room
             held = frozenset(
-                number for number, consumer in enumerate(consumers) if holds and self._near(consumer, worker)
+                number
+                for number, consumer in enumerate(consumers)
+                # A chunk is decoded where most of it is, which is here for nearly all that this window has a part in.
+                if holds and (last or self._near(consumer, worker))
             )
             order, refs = self._sent(asked, sent, worker, held)
             line = self._pool.line(worker)
@@ -312,7 +317,7 @@ class VideoRun:
     ) -> tuple[bytes, list[ray.ObjectRef]]:
         """A window's order as this worker gets it, and the parts that go with it."""
         self._opened(worker)
-        local, refs = inputs(asked.order, sent, worker, self._pool)
+        local, refs = inputs(sent, worker, self._pool)
         return asked.orders.packed(asked.window, local, hold), refs
 
     async def _call(

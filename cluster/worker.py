@@ -23,7 +23,7 @@ from ray import cloudpickle
 from cluster.line import connect, line_name
 from cluster.main_thread import MainThread
 from cluster.node_memory import NodeMemory, PartKey
-from cluster.orders import StepOrder, WindowOrder, WindowReport, packed, unpacked
+from cluster.orders import ChunkOrder, StepOrder, WindowOrder, WindowReport, packed, unpacked
 from cluster.snapshots import Snapshots
 from model.messages import Assembly, Chunk, Opening, Part
 from model.routes import Route
@@ -202,11 +202,12 @@ class SegmentWorker:
     @_computes
     def decode(self, ordered: bytes, *parts: Part) -> tuple[None, Chunk]:
         """Nothing that the coordinator would have to look at, and the frames of a chunk."""
-        order = unpacked(ordered)
+        order: ChunkOrder = unpacked(ordered)
         self._check(order.video)
-        # What the last step has left is in the object store.
-        self._held.drop(order.making)
-        latents = self._ready.assemble(order.video, order.assembly, parts, order.reference)
+        # What the last step has left, and what that could be made from again, is all that is needed now.
+        self._held.drop(order.making, order.assembly.step + 1)
+        incoming = self._incoming(order.making, order.assembly, order.chunk, order.local, parts)
+        latents = self._ready.assemble(order.video, order.assembly, incoming, order.reference)
         return None, self._ready.decode(order.video, latents, order.shared)
 
     @property
@@ -231,21 +232,23 @@ class SegmentWorker:
         if step.resume:
             assert snapshots is not None
             return engine.restored(order.video, snapshots.read_window(step.number, order.window)), None
-        incoming = self._incoming(order, step.number - 1, parts)
-        latents = engine.assemble(order.video, order.assembly(step.number), incoming, step.reference)
+        assembly = order.assembly(step.number)
+        incoming = self._incoming(order.making, assembly, order.window, order.local, parts)
+        latents = engine.assemble(order.video, assembly, incoming, step.reference)
         if not (step.save and save and snapshots):
             return latents, None
         # Beside the network, which takes longer than any store.
         return latents, self._writer.submit(snapshots.write_window, step.number, order.window, engine.saved(latents))
 
-    def _incoming(self, order: WindowOrder, before: int, parts: Sequence[Part]) -> list[Part]:
-        sent, found = iter(parts), []
-        for route in order.incoming:
-            if route.source in order.local:
-                found.append(self._part(PartKey(order.making, before, route.source, order.window)))
-            else:
-                found.append(next(sent))
-        return found
+    def _incoming(
+        self, making: str, assembly: Assembly, consumer: int, local: frozenset[int], parts: Sequence[Part]
+    ) -> list[Part]:
+        """What comes to window or chunk ``consumer``: of the windows in ``local`` it is here, the others' are sent."""
+        sent, before = iter(parts), assembly.step - 1
+        return [
+            self._part(PartKey(making, before, route.source, consumer)) if route.source in local else next(sent)
+            for route in assembly.incoming
+        ]
 
     def _part(self, key: PartKey) -> Part:
         recent = self._recent.get(key)
