@@ -118,7 +118,6 @@ def test_nothing_of_a_video_stays_on_the_node(local_ray, tmp_path):
         ray.get(handle.finish.remote("given up"))
         toy.follow(handle, done)
         toy.fetch(handle, done)
-        ray.get(handle.finish.remote("done"))
         # What has the names of folders is removed while it is looked for.
         deadline = time.monotonic() + 20
         while left := [name for _, _, names in os.walk(tmp_path) for name in names if name.endswith(".part")]:

@@ -94,14 +94,15 @@ def test_a_line_that_breaks_costs_nothing_as_the_worker_is_still_there(cluster, 
     ray.kill(handle)
 
 
-def test_what_a_killed_worker_had_not_left_on_its_node_yet_is_made_again(cluster, said):
+@pytest.mark.parametrize("step", [2, toy.STEPS], ids=["between steps", "after the last"])
+def test_what_a_killed_worker_had_not_left_on_its_node_yet_is_made_again(cluster, said, step):
     # Two windows for two workers. A quarter of a window passes before the largest part is left: more than until the
     # worker is killed.
     handle = toy.coordinator(2, toy.loader(seconds=1.0))
     toy.wait_for_workers(handle, 2)
     wanted = toy.job(19)
     toy.start(handle, wanted)
-    toy.follow(handle, wanted, killed_at({2: 1}, handle))
+    toy.follow(handle, wanted, killed_at({step: 1}, handle))
     np.testing.assert_array_equal(toy.fetch(handle, wanted), toy.in_one_loop(wanted))
     assert ray.get(handle.figures.remote())["window_steps"] == sum(len(plan.windows) for plan in wanted.plans)
     said("latents were lost with worker", "making them again")
