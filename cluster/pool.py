@@ -8,12 +8,11 @@ call waiting behind the one that it is doing. One that is lost is replaced, and 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import statistics
 import time
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,8 +28,6 @@ _QUEUE = 2
 _WATCH_SECONDS = 5.0
 _FLAPPING_SECONDS = 10.0
 _ROOM_SECONDS = 60.0
-# Paces are never quite the same, and windows had better stay where they are.
-_UNEVEN, _FRACTION = 1.1, 0.25
 _SLOW = 3.0
 _SLOW_SECONDS = 10.0
 
@@ -390,41 +387,3 @@ def _alive(node: str) -> bool:
 
 def _reason(error: RayActorError) -> str:
     return str(error).splitlines()[0]
-
-
-def blocks(windows: int, workers: Iterable[int]) -> list[int | None]:
-    """Who should have which window at first: neighbours together, or nobody in particular when workers abound."""
-    numbers = list(workers)
-    if windows < len(numbers) or not numbers:
-        return [None] * windows
-    return [numbers[window * len(numbers) // windows] for window in range(windows)]
-
-
-def levelled(preferred: Sequence[int | None], paces: Mapping[int, float]) -> list[int | None]:
-    """Who should have which window, of those who would do it soonest: nobody in particular where that worker is gone,
-    or has its share of windows before it. ``paces`` are the seconds a window of each worker at hand.
-
-    After a loss one worker has more than its share, and another less. Were those windows to stay with it, it would have
-    taken the last of them before the one with fewer is seen to be idle, at every step.
-    """
-    share, given = shares(len(preferred), paces), Counter[int]()
-    found: list[int | None] = []
-    for number in preferred:
-        if number is not None and given[number] < share.get(number, 0):
-            given[number] += 1
-            found.append(number)
-        else:
-            found.append(None)
-    return found
-
-
-def shares(windows: int, paces: Mapping[int, float]) -> dict[int, int]:
-    """How many windows each worker can have without being the last by much."""
-    ends = [(pace, number) for number, pace in paces.items()]
-    heapq.heapify(ends)
-    last = 0.0
-    for _ in range(windows if ends else 0):
-        # Each goes to whoever would be done with it first.
-        last, number = ends[0]
-        heapq.heapreplace(ends, (last + paces[number], number))
-    return {number: int(_UNEVEN * last / pace + _FRACTION) for number, pace in paces.items()}

@@ -27,7 +27,8 @@ from ray.exceptions import (
 from cluster.node_memory import NotHeld, PartKey
 from cluster.orders import ChunkOrder, Orders, StepOrder, Transition, WindowOrder, WindowReport, packed, unpacked
 from cluster.parts import PartsLost, Sent, inputs, secure
-from cluster.pool import Answer, InputGone, Pool, Submitted, Worker, WorkerGone, blocks, levelled
+from cluster.placement import blocks, levelled
+from cluster.pool import Answer, InputGone, Pool, Submitted, Worker, WorkerGone
 from cluster.snapshots import Progress, Snapshots, SnapshotUnreadable
 from model.fusion import FusionPlan
 from model.messages import Assembly, Opening

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.pool import Pool, blocks, levelled, shares
+from cluster.placement import blocks, levelled, shares
+from cluster.pool import Pool
 
 
 class Handle:
