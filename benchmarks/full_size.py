@@ -29,9 +29,9 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from benchmarks.released_networks import write_released
 from model.animator import Animator
 from model.checkpoint import Networks
+from model.conditioning import to_signed
 from model.decoder import decode_chunk
 from model.denoiser import predict_window
-from model.guidance import draw_pose_sequence
 from model.pose_features import PoseFeatures
 from model.scene import Scene, StagedScene, compose
 from model.settings import AnimationSettings
@@ -50,17 +50,23 @@ def scene_of(frames: int, settings: AnimationSettings) -> Scene:
     return compose(clip.frames[0], clip.detected[:1], clip.detected, settings)
 
 
-def seconds_of(work: Callable[[], Any], repeats: int) -> float:
-    """The median of some calls, after two that do not count."""
+def measured(work: Callable[[], torch.Tensor], repeats: int) -> dict[str, Any]:
+    """The median of some calls' seconds, after two that do not count; memory at its peak; whether all is finite."""
+    for _ in range(2):
+        work()
+    torch.cuda.reset_peak_memory_stats()
     taken = []
-    for repeat in range(repeats + 2):
+    for _ in range(repeats):
         torch.cuda.synchronize()
         start = time.perf_counter()
-        work()
+        found = work()
         torch.cuda.synchronize()
-        if repeat >= 2:
-            taken.append(time.perf_counter() - start)
-    return float(np.median(taken))
+        taken.append(time.perf_counter() - start)
+    return {
+        "seconds": float(np.median(taken)),
+        "peak_gib": torch.cuda.max_memory_allocated() / 2**30,
+        "finite": bool(found.isfinite().all()),
+    }
 
 
 @torch.no_grad()
@@ -77,25 +83,20 @@ def window(networks: Networks, frames: int, attention: str, repeats: int) -> dic
     staged = StagedScene(networks, scene.picture, scene.pose_of, frames, settings, features, "scene")
     members = list(range(frames))
     latents, sigma = staged.noise(members), staged.sigmas[5].item()
-    guidance = np.stack(list(draw_pose_sequence(scene.poses, *scene.picture.shape[:2])))
-    pixels = torch.from_numpy(guidance).permute(0, 3, 1, 2).to(networks.dtype) / 127.5 - 1
+    pixels = to_signed(np.stack(list(scene.guidance()))).to(networks.dtype)
 
     def work() -> torch.Tensor:
         if released:
             networks.pose_net(pixels.to(networks.device))
         return predict_window(networks.unet, latents, sigma, staged.condition(members))[1]
 
-    work()
-    torch.cuda.reset_peak_memory_stats()
-    seconds = seconds_of(work, repeats)
+    found = measured(work, repeats)
     return {
         "window": frames,
         "dtype": str(networks.dtype).removeprefix("torch."),
         "attention": attention,
-        "seconds": seconds,
-        "teraflop_s": TERAFLOP[frames] / seconds,
-        "peak_gib": torch.cuda.max_memory_allocated() / 2**30,
-        "finite": bool(work().isfinite().all()),
+        "teraflop_s": TERAFLOP[frames] / found["seconds"],
+        **found,
     }
 
 
@@ -105,15 +106,12 @@ def decoding(networks: Networks, chunk: int, repeats: int) -> dict[str, Any]:
     vae = networks.vae
     latents = torch.randn(chunk, vae.config["latent_channels"], *networks.grid.shape(HEIGHT, WIDTH)[1:])
     latents = latents.to(networks.device)
-    decode_chunk(vae, latents)
-    torch.cuda.reset_peak_memory_stats()
-    seconds = seconds_of(lambda: decode_chunk(vae, latents), repeats)
+    found = measured(lambda: decode_chunk(vae, latents), repeats)
     return {
         "chunk": chunk,
         "dtype": str(networks.dtype).removeprefix("torch."),
-        "frames_s": chunk / seconds,
-        "peak_gib": torch.cuda.max_memory_allocated() / 2**30,
-        "finite": bool(decode_chunk(vae, latents).isfinite().all()),
+        "frames_s": chunk / found["seconds"],
+        **found,
     }
 
 

@@ -49,7 +49,7 @@ def write_released(folder: Path, device: str) -> tuple[str, str]:
 
     Weights are drawn on ``device``; those of PoseNet's last projection too, or poses would reach nothing.
     """
-    svd, checkpoint = folder, folder / CHECKPOINT
+    checkpoint = folder / CHECKPOINT
     if not checkpoint.exists():
         for part, config in (("unet", UNET), ("vae", VAE), ("image_encoder", IMAGE_ENCODER)):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -60,4 +60,4 @@ def write_released(folder: Path, device: str) -> tuple[str, str]:
             networks = drawn_networks(str(folder), None, seed=0)
             torch.nn.init.normal_(networks.pose_net.final_proj.weight, 0.0, 0.1)
         export(networks, folder)
-    return str(svd), str(checkpoint)
+    return str(folder), str(checkpoint)

@@ -258,13 +258,12 @@ def real(steps: int) -> dict[str, Any]:
         ray.kill(handle)
     for name in turns[0]:
         found[name] = min(turn[name] for turn in turns)
-    found["one_worker_over_plain"] = found["workers_1_s"] / found["plain_s"]
-    found["two_workers_speed_up"] = found["workers_1_s"] / found["workers_2_s"]
-    # Of the best of each, above, one may have had the whole machine for a moment, and another not.
+    # Of the best of each, one may have had the whole machine for a moment and another not: so the turns' median too.
     for name, over, under in (
         ("one_worker_over_plain", "workers_1_s", "plain_s"),
         ("two_workers_speed_up", "workers_1_s", "workers_2_s"),
     ):
+        found[name] = found[over] / found[under]
         found[f"median_turn_{name}"] = statistics.median(turn[over] / turn[under] for turn in turns)
     found["of_ceiling"] = found["two_workers_speed_up"] * math.ceil(windows / 2) / windows
     return found

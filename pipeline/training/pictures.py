@@ -37,10 +37,10 @@ def animated(networks: Networks, clip: TrainingClip) -> np.ndarray:
     """A clip's driving frames as the networks make them from its reference and guidance, (F - 1, H, W, 3) uint8."""
     device, dtype = networks.device, networks.dtype
     frames = len(clip.frames)
-    picture = to_signed(clip.frames[0])
+    picture = to_signed(clip.frames[0], device)
     known = AnimationSettings()
     condition = Condition(
-        image_embedding=image_embedding(networks.image_encoder, picture.to(device)),
+        image_embedding=image_embedding(networks.image_encoder, picture),
         reference_latent=reference_latent(networks.vae, picture, upcast=False),
         time_ids=time_ids(known.model_fps, known.motion_bucket_id, 0.0).to(device),
         pose_features=networks.pose_net(to_signed(clip.guidance, device).to(dtype)),

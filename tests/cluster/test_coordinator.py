@@ -118,7 +118,7 @@ def test_nothing_of_a_video_stays_on_the_node(local_ray, tmp_path):
         ray.get(handle.finish.remote("given up"))
         toy.follow(handle, done)
         toy.fetch(handle, done)
-        # What has the names of folders is removed while it is looked for.
+        # Folders go while they are looked through, which `rglob` does not bear.
         deadline = time.monotonic() + 20
         while left := [name for _, _, names in os.walk(tmp_path) for name in names if name.endswith(".part")]:
             assert time.monotonic() < deadline, left
