@@ -269,9 +269,9 @@ def real(steps: int) -> dict[str, Any]:
     return found
 
 
-def memory(frames: int) -> dict[str, Any]:
-    """Peak resident memory while a video of so many frames goes through four workers, shared memory left out."""
-    handle, keep = pool_of(4, functools.partial(SimulatedEngine, 0.02, LATENT)), list[Any]()
+def memory(workers: int, frames: int, seconds: float = 0.02) -> dict[str, Any]:
+    """Peak resident memory while a video of so many frames goes through the workers, shared memory left out."""
+    handle, keep = pool_of(workers, functools.partial(SimulatedEngine, seconds, LATENT)), list[Any]()
     plans = step_plans("progressive", frames + 1, WINDOW, OVERLAP, 3)
     job = VideoJob("video", plans, ((1, frames + 1),), True, None, 5)
     figures = ray.get(handle.figures.remote())
@@ -294,7 +294,8 @@ def memory(frames: int) -> dict[str, Any]:
     over.set()
     thread.join()
     ray.kill(handle)
-    return {"frames": frames, **{f"{name}_mib": peak / 2**20 for name, peak in peaks.items()}}
+    shape = {"workers": workers, "frames": frames, "windows_a_worker": math.ceil(len(plans[0].windows) / workers)}
+    return shape | {f"{name}_mib": peak / 2**20 for name, peak in peaks.items()}
 
 
 def rows(section: str, quick: bool) -> Iterator[dict[str, Any]]:
@@ -311,11 +312,17 @@ def rows(section: str, quick: bool) -> Iterator[dict[str, Any]]:
     elif section == "real":
         yield real(6)
     else:
-        found = [memory(frames) for frames in ((100, 1000) if quick else (100, 1000, 10_000))]
+        found = [memory(4, frames) for frames in ((100, 1000) if quick else (100, 1000, 10_000))]
         yield from found
+        # As many windows a worker, however long the video: of shorter windows, the quicker would take more.
+        shared = [memory(workers, workers * 4 * (WINDOW - 1 - OVERLAP) + OVERLAP, 0.3) for workers in (2, 16)]
+        yield from shared
         grown = found[-1]["frames"] - found[0]["frames"]
         both = sum(found[-1][k] - found[0][k] for k in ("driver_mib", "coordinator_mib")) * 2**20 / grown
-        yield {"frames": "growth", "driver and coordinator, of a frame's latents": both / FRAME_BYTES}
+        yield {
+            "driver_and_coordinator_of_a_frames_latents": both / FRAME_BYTES,
+            "worker_of_a_fixed_share": shared[1]["worker_mib"] / shared[0]["worker_mib"],
+        }
 
 
 SECTIONS = ("real", "simulated", "mixed", "memory", "recovery")
