@@ -162,6 +162,8 @@ class PoseFile:
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except PoseTableOutage:
+            raise
         except Exception as error:  # every store has exceptions of its own
             raise PoseTableError(f"{self.name}: cannot be read as parquet ({type(error).__name__}: {error})") from error
 
@@ -176,13 +178,27 @@ def open_pose_file(uri: str) -> Iterator[PoseFile]:
 @contextmanager
 def open_parquet(uri: str) -> Iterator[Any]:
     """A file of a table for reading at any place. Raises ``PoseTableError`` when it is not there, ``PoseTableOutage``
-    when its store does not answer.
+    when its store does not answer, then or while it is read.
     """
     with _asked_for(uri):
         filesystem, path = open_filesystem(uri)
         file = patiently(lambda: filesystem.open(path, "rb"), f"opening {uri}")
     with file:
-        yield file
+        yield _StoredFile(uri, file)
+
+
+class _StoredFile:
+    """A file whose contents Arrow cannot be wrong about when it is the store that fails."""
+
+    def __init__(self, uri: str, file: Any) -> None:
+        self._uri, self._file = uri, file
+
+    def read(self, nbytes: int = -1) -> bytes:
+        with _asked_for(self._uri, "read"):
+            return bytes(self._file.read(nbytes))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def parquet_version(uri: str) -> str:
@@ -193,7 +209,7 @@ def parquet_version(uri: str) -> str:
 
 
 @contextmanager
-def _asked_for(uri: str) -> Iterator[None]:
+def _asked_for(uri: str, what: str = "opened") -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
@@ -202,7 +218,7 @@ def _asked_for(uri: str) -> Iterator[None]:
         raise
     except Exception as error:  # every store has exceptions of its own
         kind = PoseTableError if is_final(error) else PoseTableOutage
-        raise kind(f"{uri}: cannot be opened ({type(error).__name__}: {error})") from error
+        raise kind(f"{uri}: cannot be {what} ({type(error).__name__}: {error})") from error
 
 
 def row_groups_with(metadata: pq.FileMetaData, column: str, value: str) -> list[int]:

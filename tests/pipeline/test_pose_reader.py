@@ -80,7 +80,7 @@ class NoCredentials(Exception):
     """As a store's client raises: neither an OSError nor one of Arrow's."""
 
 
-def test_what_a_store_says_in_its_own_words_is_an_error_of_the_table(tmp_path, monkeypatch):
+def test_a_store_that_fails_while_a_table_is_read_is_not_the_tables_fault(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.retries.time.sleep", lambda seconds: None)
     write_output(tmp_path, {"t.parquet": [video("a", walking(600)), video("b", walking(700))]}, row_group=200)
     store, uri = fsspec.filesystem("memory"), "memory://words/t.parquet"
@@ -88,11 +88,11 @@ def test_what_a_store_says_in_its_own_words_is_an_error_of_the_table(tmp_path, m
         store.pipe_file(f"/words/{name.rpartition('/')[2]}", (tmp_path / name).read_bytes())
     with open_pose_file(uri) as file:
         monkeypatch.setattr(type(store.open("/words/t.parquet")), "read", refuse)
-        with pytest.raises(PoseTableError, match=r"t\.parquet: cannot be read .*NoCredentials: none found"):
+        with pytest.raises(PoseTableOutage, match=r"t\.parquet: cannot be read .*NoCredentials: none found"):
             list(file.batches())
-    with pytest.raises(PoseTableError, match=r"t\.parquet: cannot be read .*NoCredentials: none found"):
+    with pytest.raises(PoseTableOutage, match=r"t\.parquet: cannot be read .*NoCredentials: none found"):
         open_pose_file(uri).__enter__()
-    with pytest.raises(PoseTableError, match=r"videos\.parquet: cannot be read .*NoCredentials: none found"):
+    with pytest.raises(PoseTableOutage, match=r"videos\.parquet: cannot be read .*NoCredentials: none found"):
         list(read_summaries("memory://words", ["video_id"]))
 
 

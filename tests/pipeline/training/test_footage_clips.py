@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileOpener
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -134,6 +135,20 @@ def test_no_other_clip_takes_the_place_of_one_whose_store_does_not_answer(tmp_pa
     with pytest.raises(outage, match="503"):
         make(0)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("table", ["clips", "videos", "poses/1"])
+def test_a_store_that_fails_while_a_table_is_read_is_asked_again_later(tmp_path, monkeypatch, table):
+    make, read = clips_of(tmp_path), LocalFileOpener.read
+
+    def failing(file: LocalFileOpener, size: int = -1) -> bytes:
+        if file.path.endswith(f"{table}.parquet"):
+            raise TimeoutError("no answer")
+        return bytes(read(file, size))
+
+    monkeypatch.setattr(LocalFileOpener, "read", failing, raising=False)
+    with pytest.raises(PoseTableOutage, match=rf"{table}\.parquet: cannot be read \(TimeoutError: no answer\)"):
+        make(0)
 
 
 def test_a_table_of_videos_that_is_gone_is_no_fault_of_clips(tmp_path, caplog):
