@@ -23,7 +23,8 @@ demo: $(VENV)/installed ## Animate the demo catalog on this machine; results in 
 	$(RUN) jobs/demo.py
 
 test: $(VENV)/installed ## Run the tests
-	$(RUN) -m pytest --numprocesses 2 --dist loadfile
+	@# In the order of their names: else files of few tests come last, which are the longest, and one process waits.
+	$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed ## Check style and types
 	$(VENV)/bin/ruff check .
