@@ -46,7 +46,7 @@ from pipeline.extract import Outcome, run
 from pipeline.extraction import Request, Sampling
 from pipeline.footage import dancer_clip
 from pipeline.report import table
-from pipeline.video import read_frames
+from pipeline.video import probe_video, read_frames
 
 ENOUGH, ENOUGH_WITH_TWO, FLAT = 0.90, 1.8, 1.15
 """Share of the limit on one core, gain of a second worker, growth of memory from the shortest to the longest video."""
@@ -90,11 +90,12 @@ class TimedNetwork:
 
 
 def cut_clips(folder: Path, count: int, seconds: float) -> list[Path]:
-    """Clips of the dance, as long each, one after another."""
-    clips = []
+    """Clips of the dance, as long each, one after another; from its beginning again, cut elsewhere, where it ends."""
+    clips, first = [], 2.0
+    room = probe_video(dancer_clip()).duration_s - first - seconds
     for number in range(count):
         clips.append(folder / f"{number:02}.mp4")
-        _encode(clips[-1], 496, ss=2 + number * seconds, t=seconds)
+        _encode(clips[-1], 496, ss=first + number * seconds % room, t=seconds)
     return clips
 
 
