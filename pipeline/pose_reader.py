@@ -162,7 +162,7 @@ class PoseFile:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except PoseTableOutage:
+        except PoseTableError:
             raise
         except Exception as error:  # every store has exceptions of its own
             raise PoseTableError(f"{self.name}: cannot be read as parquet ({type(error).__name__}: {error})") from error
@@ -188,7 +188,7 @@ def open_parquet(uri: str) -> Iterator[Any]:
 
 
 class _StoredFile:
-    """A file whose contents Arrow cannot be wrong about when it is the store that fails."""
+    """A table's file, which tells what its store says while it is read from what is wrong with its contents."""
 
     def __init__(self, uri: str, file: Any) -> None:
         self._uri, self._file = uri, file
