@@ -39,12 +39,12 @@ import cv2
 import ffmpeg
 import imageio_ffmpeg
 import psutil
-import ray
 
 from model.estimators.selection import EstimatorChoice
 from pipeline.extract import Outcome, run
 from pipeline.extraction import Request, Sampling
 from pipeline.footage import dancer_clip
+from pipeline.ray_data import connect
 from pipeline.report import table
 from pipeline.video import probe_video, read_frames
 
@@ -248,9 +248,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--lengths", type=int, nargs="*", default=[100, 1000, 10_000], help="frames, for memory")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.ERROR)
-    if not ray.is_initialized():
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    connect()
 
     figures: dict[str, Any] = {"cpus": os.cpu_count()}
     passed = True

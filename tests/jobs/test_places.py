@@ -107,7 +107,9 @@ def cluster(home: Path) -> Iterator[tuple[str, dict[str, str]]]:
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 90
-        while socket.socket().connect_ex(("127.0.0.1", dashboard)) != 0:
+        # Who comes later finds it by the file.
+        current = home / "ray" / "ray_current_cluster"
+        while socket.socket().connect_ex(("127.0.0.1", dashboard)) != 0 or not current.is_file():
             assert head.poll() is None, "the cluster did not start"
             assert time.monotonic() < deadline
             time.sleep(0.2)
@@ -121,34 +123,41 @@ def cluster(home: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 @pytest.fixture(scope="module")
-def submitted() -> Iterator[Callable[..., str]]:
-    """Submit a job to a cluster with a copy of the code, as an operator does: what it has said when it has ended."""
+def head() -> Iterator[tuple[str, dict[str, str]]]:
+    """A cluster: its job address, the environment of its machine."""
     # Ray puts sockets under here, whose paths must be short.
     home = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
-    code = home / "code"
-    for folder in ("jobs", "pipeline", "model", "cluster"):
-        shutil.copytree(ROOT / folder, code / folder, ignore=shutil.ignore_patterns("__pycache__"))
     try:
         with cluster(home) as (address, environment):
-
-            def submit(*job: str | Path) -> str:
-                command = [str(SCRIPTS / "ray"), "job", "submit", "--address", address, "--working-dir", str(code)]
-                deadline = time.monotonic() + 60
-                while True:
-                    done = subprocess.run(
-                        [*command, "--", "python", *map(str, job)],
-                        env=environment, capture_output=True, text=True, timeout=240,
-                    )  # fmt: skip
-                    # The head answers before its node can take a job.
-                    if "No available agent" not in done.stderr or time.monotonic() > deadline:
-                        break
-                    time.sleep(1)
-                assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-                return done.stdout
-
-            yield submit
+            yield address, environment
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def submitted(head: tuple[str, dict[str, str]]) -> Callable[..., str]:
+    """Submit a job to a cluster with a copy of the code, as an operator does: what it has said when it has ended."""
+    address, environment = head
+    code = Path(environment["HOME"]) / "code"
+    for folder in ("jobs", "pipeline", "model", "cluster"):
+        shutil.copytree(ROOT / folder, code / folder, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def submit(*job: str | Path) -> str:
+        command = [str(SCRIPTS / "ray"), "job", "submit", "--address", address, "--working-dir", str(code)]
+        deadline = time.monotonic() + 60
+        while True:
+            done = subprocess.run(
+                [*command, "--", "python", *map(str, job)],
+                env=environment, capture_output=True, text=True, timeout=240,
+            )  # fmt: skip
+            # The head answers before its node can take a job.
+            if "No available agent" not in done.stderr or time.monotonic() > deadline:
+                break
+            time.sleep(1)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
+    return submit
 
 
 def test_animation_is_submitted_to_a_cluster_with_token_authentication(submitted, tmp_path, dance, dancer_picture):
@@ -168,3 +177,15 @@ def test_extraction_is_submitted_to_a_cluster(submitted, tmp_path, dance):
     where = ("--videos", tmp_path / "clips", "--output", tmp_path / "out")
     assert "1 done, 0 kept, 0 quarantined" in submitted("jobs/extract_poses.py", *where, "--fps", "5", *toy)
     assert len(pd.read_parquet(tmp_path / "out" / "poses")) == 5
+
+
+def test_a_job_on_a_machine_of_a_cluster_joins_it_without_being_told(head):
+    _, environment = head
+    script = "import ray; from pipeline import ray_data as r; r.connect(); print(ray.get_runtime_context().gcs_address)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    at = (Path(environment["HOME"]) / "ray" / "ray_current_cluster").read_text()
+    assert done.stdout.strip() == at.strip()

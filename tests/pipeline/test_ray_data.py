@@ -71,6 +71,20 @@ def test_what_is_no_place_is_left_to_ray(monkeypatch, address):
     assert asked
 
 
+@pytest.mark.parametrize(
+    ("address", "dashboard", "unwatched"),
+    [("", False, True), ("local", False, True), ("", True, False), ("auto", False, False)],
+)
+def test_a_ray_of_our_own_keeps_no_figures_that_nobody_reads(monkeypatch, address, dashboard, unwatched):
+    asked = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: asked.append(options["_system_config"]))
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    connect(dashboard)
+    (config,) = asked
+    assert (config is not None and not config["enable_metrics_collection"]) == unwatched
+
+
 def test_the_scheduler_looks_round_as_seldom_as_rows_end(monkeypatch):
     now, pauses = [100.0], list[float]()
 
