@@ -68,6 +68,7 @@ class Display:
 
     def __init__(self, board: Any, total: int, stages: Stages = ANIMATION) -> None:
         self._board, self._total, self._stages = board, total, stages
+        *_, self._counted = stages  # what the last stage has done are the frames that a video ends with
         self._done = self._failed = 0
         self._start = time.monotonic()
 
@@ -100,8 +101,8 @@ class Display:
         if self._failed:
             parts.append(f"{self._failed} quarantined")
         parts += [f"{row}: {stage} {done}/{total}" for row, (stage, done, total) in list(status.active.items())[:3]]
-        if status.frames:
-            parts.append(f"{status.frames / elapsed:.1f} frames/s")
+        if frames := status.frames + sum(done for stage, done, _ in status.active.values() if stage == self._counted):
+            parts.append(f"{frames / elapsed:.1f} frames/s")
         if left := time_left(elapsed, (finished + begun) / self._total):
             parts.append(left)
         return " · ".join(parts)
