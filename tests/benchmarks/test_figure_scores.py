@@ -27,6 +27,13 @@ def test_ssim_is_one_for_itself_and_little_for_noise():
     assert ssim(video(1), video(2)) < 0.2
 
 
+def test_ssim_is_that_of_scikit_image():
+    truth = np.random.default_rng(5).integers(0, 256, (1, 24, 20, 3), np.uint8)
+    made = (truth // 2 + 60).astype(np.uint8)
+    # scikit-image 0.26: structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    assert ssim(made, truth) == pytest.approx(0.8004502220959134, abs=1e-9)
+
+
 def test_the_moving_region_is_where_the_figure_is_or_was():
     background = np.full((8, 8, 3), 100, np.uint8)
     reference, truth = background.copy(), np.stack([background, background])

@@ -289,7 +289,7 @@ def test_a_row_whose_worker_dies_is_tried_once_more_and_then_quarantined(inputs,
 
     thread = threading.Thread(target=kill)
     thread.start()
-    status = animate(catalog, output, "--steps", "10")
+    status = animate(catalog, output, "--steps", "60")
     stop.set()
     thread.join()
     # Ray does not always count a death that it sees as a lost connection, so it may take one more.
