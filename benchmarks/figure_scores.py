@@ -26,7 +26,7 @@ def ssim(made: np.ndarray, truth: np.ndarray) -> float:
     """Mean structural similarity of the frames (Wang et al. 2004: Gaussian windows of deviation 1.5), over colours.
 
     Only windows that lie in the picture count; the frames are at least 11x11. The figures of scikit-image, which would
-    bring SciPy, and with it a second and a half to every process that imports diffusers.
+    bring SciPy, and with it a second more to every process that imports diffusers.
     """
     return float(np.mean([_ssim(a.astype(np.float64), b.astype(np.float64)) for a, b in zip(made, truth, strict=True)]))
 

@@ -249,6 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.ERROR)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Of this machine, whatever cluster runs here: memory is that of this process's children.
+    os.environ["RAY_ADDRESS"] = "local"
     connect()
 
     figures: dict[str, Any] = {"cpus": os.cpu_count()}

@@ -39,10 +39,9 @@ def connect(dashboard: bool = False) -> None:
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS", "")
         _see(address)
-        unwatched = address in ("", "local") and not dashboard
         for left in reversed(range(_STARTS)):
             try:
-                _init(address, dashboard, _UNWATCHED if unwatched else None)
+                _init(address, dashboard)
                 return
             except Exception as error:
                 # A bare one, where Ray's own parts take more than half a minute to find each other.
@@ -54,12 +53,15 @@ def connect(dashboard: bool = False) -> None:
                 ) from error
 
 
-def _init(address: str, dashboard: bool, config: dict[str, Any] | None) -> None:
+def _init(address: str, dashboard: bool) -> None:
     options: dict[str, Any] = {"include_dashboard": dashboard, "log_to_driver": True, "logging_level": logging.WARNING}
+    if dashboard or address not in ("", "local"):
+        ray.init(**options)
+        return
     try:
-        ray.init(_system_config=config, **options)
+        ray.init(_system_config=_UNWATCHED, **options)
     except ValueError:
-        if address or config is None:
+        if address:
             raise
         # Said where a Ray runs here that can be joined: it has a configuration of its own.
         ray.init(**options)

@@ -78,7 +78,7 @@ def test_what_is_no_place_is_left_to_ray(monkeypatch, address):
 def test_a_ray_of_our_own_keeps_no_figures_that_nobody_reads(monkeypatch, address, dashboard, unwatched):
     asked = []
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", lambda **options: asked.append(options["_system_config"]))
+    monkeypatch.setattr(ray, "init", lambda **options: asked.append(options.get("_system_config")))
     monkeypatch.setenv("RAY_ADDRESS", address)
     connect(dashboard)
     (config,) = asked
