@@ -23,6 +23,10 @@ GROUP_ROWS = 4096
 """Rows in a row group: about 6 MB, which is what a reader or writer holds at least."""
 
 _CONTENTS_KEY = b"mimicmotion.videos"
+
+MOST_CONTENTS_BYTES = 64 << 20
+"""Of a file's contents table, in base64. Parquet's readers refuse a text of metadata with more than 100 MB."""
+
 _OWN = [
     ("rows", pa.int64()),
     ("bytes", pa.int64()),
@@ -57,16 +61,25 @@ class PoseFileWriter:
         self._count -= rows
 
     def close(self, contents: pa.Table, facts: Mapping[str, Any]) -> None:
-        """End the file. ``contents`` are its videos in order (``CONTENTS``); ``facts`` go into its metadata."""
+        """End the file. ``contents`` are its videos in order (``CONTENTS``); ``facts`` go into its metadata.
+
+        Raises ``PoseTableError`` where nobody could read the file, for all that is said of its videos.
+        """
         if self._count:
             self._flush(self._count)
         settings = [json.loads(text) for text in dict.fromkeys(contents["settings"].to_pylist())]
         # One run makes them all alike. What an earlier run with other settings made, of other videos, stays.
         shared = settings[0] if len(settings) == 1 else {"settings": settings}
         about = {"schema_version": VERSION, "videos": contents.num_rows, **shared, **facts}
-        self._writer.add_key_value_metadata(
-            {KEY: json.dumps(about).encode(), _CONTENTS_KEY: base64.b64encode(contents_to_bytes(contents))}
-        )
+        described = base64.b64encode(contents_to_bytes(contents))
+        if len(described) > MOST_CONTENTS_BYTES:
+            size = sum(contents["bytes"].to_pylist()) * MOST_CONTENTS_BYTES // len(described) >> 20
+            raise PoseTableError(
+                f"the times of all frames of a table's {contents.num_rows} videos, most of them with nobody in them, "
+                f"are {len(described) >> 20} MB of metadata, and readers take {MOST_CONTENTS_BYTES >> 20} MB; "
+                f"run again with --table-size {max(1, size)}"
+            )
+        self._writer.add_key_value_metadata({KEY: json.dumps(about).encode(), _CONTENTS_KEY: described})
         self._writer.close()
 
 
@@ -131,5 +144,7 @@ def read_contents(metadata: Mapping[bytes, bytes], columns: Sequence[str] | None
 
 def contents_to_bytes(contents: pa.Table) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(contents, buffer, compression="zstd")
+    # Neighbouring times share their upper bytes: half a byte a frame instead of nine.
+    split = {"pts_s.list.element": "BYTE_STREAM_SPLIT"}
+    pq.write_table(contents, buffer, compression="zstd", use_dictionary=False, column_encoding=split)
     return buffer.getvalue()

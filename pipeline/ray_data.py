@@ -17,8 +17,8 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 log = logging.getLogger(__name__)
 
 # Workers have another row in hand meanwhile; it is two steps of the scheduler from the end of one to the next.
-_PAUSE_SHARE = 1 / 8
-_LONGEST_PAUSE_S = 0.5
+_PAUSE_SHARE = 1 / 4
+_LONGEST_PAUSE_S = 1.0
 
 _ANSWERS_WITHIN_S = 10.0
 
@@ -103,8 +103,8 @@ def configure() -> None:
 
 
 class Pace(ExecutionCallback):
-    """Has Ray Data's scheduler, which looks round ten times a second, look as seldom as rows end: it pauses for an
-    eighth of the time since the last one. Whoever takes the rows says when one ends.
+    """Has Ray Data's scheduler, which looks round ten times a second, look as seldom as rows end: it pauses for a
+    quarter of the time since the last one. Whoever takes the rows says when one ends.
     """
 
     _last_end = 0.0
