@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-.PHONY: help demo test lint train-figures bench clean
+.PHONY: help compiled demo test lint train-figures bench clean
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
@@ -19,10 +19,14 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@$(RUN) -m compileall -qq -j 0 -x /tests/ $(VENV)/lib || true
 	@touch $@
 
-demo: $(VENV)/installed ## Animate the demo catalog on this machine; results in demo/out
+compiled: $(VENV)/installed
+	@# Where Python is not to write what it compiles, as in many containers, every process would compile all this anew.
+	@$(RUN) -m compileall -qq -j 0 model pipeline cluster jobs tests
+
+demo: compiled ## Animate the demo catalog on this machine; results in demo/out
 	$(RUN) jobs/demo.py
 
-test: $(VENV)/installed ## Run the tests
+test: compiled ## Run the tests
 	@# In the order of their names: else files of few tests come last, which are the longest, and one process waits.
 	$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
