@@ -209,5 +209,9 @@ def _build_all(storage: Storage, buckets: Sequence[Bucket]) -> None:
     waiting = [remote.remote(storage, bucket) for bucket in buckets]
     while waiting:
         built, waiting = ray.wait(waiting)
-        ray.get(built)
+        try:
+            ray.get(built)
+        except ray.exceptions.RayTaskError as error:
+            # For a person to read: not where in Ray's processes it was raised.
+            raise error.cause from error
         log.info("%d of %d tables are built", len(buckets) - len(waiting), len(buckets))

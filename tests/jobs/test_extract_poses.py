@@ -16,11 +16,14 @@ import pytest
 from jobs.arguments import OK, SOME_QUARANTINED, WRONG_REQUEST
 from jobs.extract_poses import main
 from model.keypoints import NUM_KEYPOINTS
-from pipeline.pose_table import SCHEMA
+from pipeline.extract import _build_all
+from pipeline.pose_store import Bucket, read_state
+from pipeline.pose_table import SCHEMA, PoseTableError
 from pipeline.storage import Storage
 from pipeline.summary import SCHEMA as VIDEOS
 from tests.conftest import ffmpeg
 from tests.jobs.toy_estimator import make_toy_dwpose
+from tests.pipeline.finished_parts import sourced, write_part
 from tests.processes import ray_workers
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -201,3 +204,15 @@ def test_a_request_that_is_wrong_ends_with_2_and_one_line(clips, tmp_path, capsy
     with Storage(str(tmp_path / "out")).claimed():
         assert extract(*good, *toy) == WRONG_REQUEST
     assert f"in use by process {os.getpid()} on " in capsys.readouterr().err
+
+
+def test_why_another_process_cannot_build_a_table_is_one_line(tmp_path):
+    storage = Storage(str(tmp_path / "out"))
+    for name in ("one", "two"):
+        write_part(storage, tmp_path, name)
+    parts = [sourced(part, ("u", "v1")) for part in read_state(storage).parts.values()]
+    storage.write(parts[0].file, b"not a table")
+    with pytest.raises(PoseTableError, match="is no pose table of this job") as refusal:
+        _build_all(storage, [Bucket(f"poses/bucket-{bit}.parquet", (part,)) for bit, part in enumerate(parts)])
+    assert "\n" not in str(refusal.value)
+    assert "ray::" not in str(refusal.value)
