@@ -75,9 +75,9 @@ class PoseFileWriter:
         if len(described) > MOST_CONTENTS_BYTES:
             size = sum(contents["bytes"].to_pylist()) * MOST_CONTENTS_BYTES // len(described) >> 20
             raise PoseTableError(
-                f"the times of all frames of a table's {contents.num_rows} videos, most of them with nobody in them, "
-                f"are {len(described) >> 20} MB of metadata, and readers take {MOST_CONTENTS_BYTES >> 20} MB; "
-                f"run again with --table-size {max(1, size)}"
+                f"what is known of a table's {contents.num_rows} videos, the times of all their frames above all, is "
+                f"{len(described) >> 20} MB of metadata, and {MOST_CONTENTS_BYTES >> 20} MB may be; run again with "
+                f"--table-size {max(1, size)}"
             )
         self._writer.add_key_value_metadata({KEY: json.dumps(about).encode(), _CONTENTS_KEY: described})
         self._writer.close()

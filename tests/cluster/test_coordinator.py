@@ -26,13 +26,19 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 @pytest.fixture(scope="module")
-def pools(local_ray):
+def windows_log(tmp_path_factory):
+    """Whose window the workers of the pools made, in order."""
+    return tmp_path_factory.mktemp("pools") / "windows"
+
+
+@pytest.fixture(scope="module")
+def pools(local_ray, windows_log):
     """Coordinators by their number of workers, made when first asked for."""
     made = {}
 
     def pool(workers: int):
         if workers not in made:
-            made[workers] = toy.coordinator(workers, toy.loader(seconds=0.02), cpus=0.01)
+            made[workers] = toy.coordinator(workers, toy.loader(seconds=0.02, log=windows_log), cpus=0.01)
             toy.wait_for_workers(made[workers], workers)
         return made[workers]
 
@@ -64,17 +70,20 @@ def test_where_workers_abound_the_two_passes_are_made_by_two(pools):
     assert ray.get(handle.figures.remote())["calls"] - before == 3 * windows + 1 + len(wanted.spans)
 
 
-def test_videos_share_the_pool_and_a_long_one_does_not_starve_a_short_one(pools):
+def test_videos_share_the_pool_and_a_long_one_does_not_starve_a_short_one(pools, windows_log):
     handle = pools(2)
     long, short = toy.job(400, "long"), toy.job(12, "short")
     toy.start(handle, long)
     toy.start(handle, short)
     toy.follow(handle, short)
-    # The long one has 50 windows a step; in turns, the short one's six windows wait for a dozen calls or so.
-    assert ray.get(handle.steps_done.remote("long", -1)) <= toy.STEPS // 2
     np.testing.assert_array_equal(toy.fetch(handle, short), toy.in_one_loop(short))
     toy.follow(handle, long)
     np.testing.assert_array_equal(toy.fetch(handle, long), toy.in_one_loop(long))
+    # The long one has 57 windows a step; in turns, the short one's six windows wait for a dozen calls or so.
+    made = windows_log.read_text().split()
+    assert made.count("long") == toy.STEPS * 57
+    last = len(made) - made[::-1].index("short")
+    assert made[:last].count("long") < 2 * 57
 
 
 def test_workers_load_before_there_is_a_video(local_ray, tmp_path):

@@ -57,12 +57,14 @@ class ToyContent:
 @dataclass
 class ToyEngine:
     """A window takes ``seconds``; ``deadly`` names a video whose window with that frame ends the process, ``lagging``
-    one whose window with that frame waits in the first step until a file is there.
+    one whose window with that frame waits in the first step until a file is there; ``log`` is a file that gets a line
+    with the video's name for each window.
     """
 
     seconds: float = 0.0
     deadly: tuple[str, int] | None = None
     lagging: tuple[str, int, Path] | None = None
+    log: Path | None = None
     sigmas: torch.Tensor = field(default_factory=lambda: karras_sigmas(STEPS))
 
     def open(self, name: str, video: Any) -> Opening:
@@ -84,6 +86,9 @@ class ToyEngine:
         return to_tensor(saved, torch.float32, CPU)
 
     def predict(self, name: str, assembly: Assembly, latents: torch.Tensor) -> torch.Tensor:
+        if self.log is not None:
+            with self.log.open("a") as log:
+                log.write(f"{name}\n")
         time.sleep(self.seconds)
         if self.deadly is not None and name == self.deadly[0] and self.deadly[1] in assembly.frames:
             os.kill(os.getpid(), signal.SIGKILL)
