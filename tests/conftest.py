@@ -19,6 +19,7 @@ import torch
 
 from pipeline.footage import dancer_clip
 from pipeline.pose_table import VideoPoses
+from pipeline.ray_data import UNWATCHED
 from pipeline.video import Frame, read_frames
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -30,6 +31,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # Small networks lose more to threads that wait for each other than they gain; here, and in processes from here.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+# As where a job starts Ray itself.
+os.environ["RAY_LOG_MONITOR_MANY_FILES_THRESHOLD"] = "0"
 
 
 def ffmpeg(*arguments: str | Path) -> None:
@@ -86,7 +89,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def start_local_ray() -> None:
     """A Ray of this process's own, with two cores whatever the machine has."""
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _system_config=UNWATCHED)
 
 
 @pytest.fixture(scope="session")

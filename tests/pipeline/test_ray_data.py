@@ -1,5 +1,6 @@
 """Joining Ray."""
 
+import os
 import socket
 
 import pytest
@@ -83,6 +84,22 @@ def test_a_ray_of_our_own_keeps_no_figures_that_nobody_reads(monkeypatch, addres
     connect(dashboard)
     (config,) = asked
     assert (config is not None and not config["enable_metrics_collection"]) == unwatched
+
+
+@pytest.mark.parametrize("chosen", [None, "50"])
+def test_a_ray_of_our_own_looks_for_new_logs_twice_a_second_unless_it_is_said_otherwise(monkeypatch, chosen):
+    name, seen = "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD", []
+    # Put back after the test, whatever it becomes.
+    monkeypatch.setenv(name, "")
+    if chosen is None:
+        del os.environ[name]
+    else:
+        os.environ[name] = chosen
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: seen.append(os.environ[name]))
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    connect()
+    assert seen == [chosen or "0"]
 
 
 def test_the_scheduler_looks_round_as_seldom_as_rows_end(monkeypatch):
