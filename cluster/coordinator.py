@@ -7,7 +7,6 @@ Whoever wants a video calls ``start``, follows it with ``steps_done``, fetches `
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import os
 import secrets
@@ -122,8 +121,6 @@ class Coordinator:
                 await self._pool.lines.open(self._memory.line)
             self._pool.start()
             self._watching = asyncio.create_task(self._watch())
-            # What takes steps needs torch, which is imported while workers load theirs.
-            asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "model.handover")
 
     async def start(self, job: VideoJob, content: list[ray.ObjectRef], nbytes: int) -> None:
         """Begin a video, whose latents are ``nbytes``, when there is room for it; again from its last snapshot when it

@@ -32,6 +32,7 @@ from cluster.pool import Answer, InputGone, Pool, Submitted, Worker, WorkerGone
 from cluster.snapshots import Progress, Snapshots, SnapshotUnreadable
 from model.fusion import FusionPlan
 from model.messages import Assembly, Opening
+from model.reference_latents import step_reference
 from model.routes import Route, routes
 
 log = logging.getLogger(__name__)
@@ -167,9 +168,6 @@ class VideoRun:
 
     async def _step(self, opening: Opening, step: int, reference: np.ndarray, resume: bool, split: bool) -> np.ndarray:
         """All windows of a step; frame 0's latents after it."""
-        # Not above: the job's driver, which only sends this code, would take two seconds of a core to import torch.
-        from model.handover import step_reference
-
         job, windows = self._job, self._job.plans[step].windows
         self.windows = len(windows)
         self._traffic.coordinator += reference.nbytes * len(windows)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from model.euler import euler_step
 from model.fuser import Fuser
 from model.fusion import FusionPlan
-from model.sampler import euler_step, guide, input_scale, timestep
+from model.sampler import guide, input_scale, timestep
 
 if TYPE_CHECKING:
     from model.unet import PoseUNet

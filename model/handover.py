@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from model.messages import Assembly, Chunk, Opening, Part
+from model.euler import euler_step
+from model.messages import Assembly, Chunk, Part
 from model.routes import Route
-from model.sampler import euler_step
 
 
 def assemble(
@@ -60,16 +60,6 @@ def hand_over(
         stepped = _stepped(latents[done], velocity[done], sigmas, assembly.step)
         parts.append(Part(to_array(stepped), to_array(prediction[shared]), to_array(latents[before])))
     return to_array(share), parts
-
-
-def step_reference(opening: Opening, step: int, reference: np.ndarray, shares: Sequence[np.ndarray]) -> np.ndarray:
-    """Frame 0's latents (4, h, w) after a step: the ``shares`` of all windows, in their order, are its prediction."""
-    dtype, device = getattr(torch, opening.dtype), torch.device("cpu")
-    latents = to_tensor(reference, dtype, device)
-    velocity = torch.zeros_like(latents)
-    for share in shares:
-        velocity += torch.from_numpy(share).to(dtype)
-    return to_array(_stepped(latents, velocity, torch.tensor(opening.sigmas), step))
 
 
 def _stepped(latents: torch.Tensor, velocity: torch.Tensor, sigmas: torch.Tensor, step: int) -> torch.Tensor:

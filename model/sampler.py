@@ -49,13 +49,3 @@ def guidance_ramp(low: float, high: float, frames: int) -> torch.Tensor:
 def guide(unconditional: torch.Tensor, conditional: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """Classifier-free guidance, (L, C, h, w) each; ``scale`` (L,) holds every frame's own."""
     return unconditional + scale.view(-1, 1, 1, 1) * (conditional - unconditional)
-
-
-def euler_step(latents: torch.Tensor, velocity: torch.Tensor, sigma: float, sigma_next: float) -> torch.Tensor:
-    """One Euler step from ``sigma`` to ``sigma_next`` along the v-prediction; any shape.
-
-    x0 = x / (s^2 + 1) - v * s / sqrt(s^2 + 1);  x' = x + (x - x0) / s * (s' - s). Linear in v, so it commutes with
-    fusion.
-    """
-    denoised = velocity * (-sigma / math.sqrt(sigma**2 + 1)) + latents / (sigma**2 + 1)
-    return latents + (latents - denoised) / sigma * (sigma_next - sigma)

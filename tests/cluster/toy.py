@@ -22,12 +22,13 @@ from cluster.coordinator import create
 from cluster.demand import WorkerDemand
 from cluster.snapshots import Snapshots
 from cluster.video_run import VideoJob
+from model.euler import euler_step
 from model.fuser import Fuser
 from model.fusion import step_plans
 from model.handover import assemble, hand_over, to_array, to_tensor
 from model.messages import Assembly, Chunk, Opening, Part
 from model.routes import Route
-from model.sampler import euler_step, karras_sigmas
+from model.sampler import karras_sigmas
 
 STEPS = 6
 SHAPE = (4, 16, 16)

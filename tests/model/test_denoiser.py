@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from model.denoiser import Condition, denoise, guided, predict_window
+from model.euler import euler_step
 from model.fuser import Fuser
 from model.fusion import progressive, released
-from model.sampler import euler_step, guide, karras_sigmas
+from model.sampler import guide, karras_sigmas
 
 FRAMES = 11
 

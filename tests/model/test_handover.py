@@ -9,12 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.euler import euler_step
 from model.fuser import Fuser
 from model.fusion import FusionPlan, step_plans
-from model.handover import assemble, hand_over, step_reference
+from model.handover import assemble, hand_over
 from model.messages import Assembly, Opening, Part
+from model.reference_latents import step_reference
 from model.routes import routes
-from model.sampler import euler_step, karras_sigmas
+from model.sampler import karras_sigmas
 from model.settings import STRATEGIES
 
 SIGMAS = karras_sigmas(3)

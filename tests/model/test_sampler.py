@@ -4,9 +4,10 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 
+from model.euler import euler_step
 from model.fuser import Fuser
 from model.fusion import progressive
-from model.sampler import euler_step, guidance_ramp, guide, initial_scale, input_scale, karras_sigmas, timestep
+from model.sampler import guidance_ramp, guide, initial_scale, input_scale, karras_sigmas, timestep
 from model.weight_files import read_config
 
 

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.sampler import euler_step, input_scale
+from model.euler import euler_step
+from model.sampler import input_scale
 from model.training.noising import draw_sigmas, network_input, noised, velocity
 
 SIGMAS = st.floats(0.002, 700)
