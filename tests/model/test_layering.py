@@ -46,8 +46,6 @@ LIGHT = {
         "jobs.animate_catalog",
         "jobs.extract_poses",
         "cluster.coordinator",
-        "cluster.video_run",
-        "model.reference_latents",
         "pipeline.extraction_stage",
         "pipeline.pose_stage",
         # The driver imports it to send it.

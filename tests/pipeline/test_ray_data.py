@@ -89,12 +89,10 @@ def test_a_ray_of_our_own_keeps_no_figures_that_nobody_reads(monkeypatch, addres
 @pytest.mark.parametrize("chosen", [None, "50"])
 def test_a_ray_of_our_own_looks_for_new_logs_twice_a_second_unless_it_is_said_otherwise(monkeypatch, chosen):
     name, seen = "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD", []
-    # Put back after the test, whatever it becomes.
-    monkeypatch.setenv(name, "")
     if chosen is None:
-        del os.environ[name]
+        monkeypatch.delenv(name)
     else:
-        os.environ[name] = chosen
+        monkeypatch.setenv(name, chosen)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **options: seen.append(os.environ[name]))
     monkeypatch.setenv("RAY_ADDRESS", "local")
