@@ -8,7 +8,7 @@ Every byte of the file is parsed in a child process that can be lost. decord dec
 clips; PyAV reads long ones and what decord was not found to read well, and goes on where decord crashed, hung or gave
 up.
 
-Frames are upright (rotation metadata is applied) and have square pixels (so a person keeps their proportions). Where
+Frames are turned and mirrored as the file asks for, and have square pixels (so a person keeps their proportions). Where
 the video has transparency the picture lies on white, as it does for reference images. Deeper colour becomes 8 bits by
 FFmpeg's own conversion, with the stream's colour matrix; HDR is not tone-mapped.
 """
@@ -56,9 +56,9 @@ class VideoInfo:
     """What a video file holds.
 
     `width` and `height` are those of the delivered frames, in pixels, after rotation. `rotation` is what was turned, in
-    degrees counter-clockwise. `start_s` is the first frame's time on the file's clock, on which audio may begin
-    earlier. `duration_s` runs from there to the end of the last frame; `fps` is the mean rate. `truncated`: the file
-    ends before its own header says.
+    degrees counter-clockwise, after what is `mirrored` had been, left to right. `start_s` is the first frame's time on
+    the file's clock, on which audio may begin earlier. `duration_s` runs from there to the end of the last frame; `fps`
+    is the mean rate. `truncated`: the file ends before its own header says.
     """
 
     duration_s: float
@@ -68,6 +68,7 @@ class VideoInfo:
     frames: int
     start_s: float
     rotation: int
+    mirrored: bool
     has_audio: bool
     container: str
     codec: str
@@ -294,6 +295,7 @@ def _probe(path: Path, limits: VideoLimits, deadline_s: float) -> _Index:
         frames=len(timestamps),
         start_s=float(seconds[0]),
         rotation=facts["rotation"],
+        mirrored=facts["mirrored"],
         has_audio=facts["has_audio"],
         container=request["container"],
         codec=facts["codec"],

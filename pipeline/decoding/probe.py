@@ -13,7 +13,9 @@ import av
 import av.stream
 import numpy as np
 import numpy.ma  # np.unique imports it when it is first called: 10 ms in every child that forks of this
+from av.sidedata.sidedata import Type
 
+from pipeline.decoding.orientation import orientation
 from pipeline.decoding.protocol import INFO, TIMES, Channel, Refused
 from pipeline.decoding.with_pyav import decoded_frames, open_container, rgb_pixels
 
@@ -45,7 +47,7 @@ def probe(request: dict[str, Any], channel: Channel) -> None:
         aspect = Fraction(stream.sample_aspect_ratio or 1)
         width = max(1, round(frame.width * aspect))
         _check_size(width, frame.height, request)
-        turns = (frame.rotation // 90) % 4
+        rotation, mirrored = orientation(_display_matrix(frame))
         # decord is let near what it was found to decode pixel for pixel as PyAV does, and nothing else: it guesses
         # the stream where there are several, and its older scaler treats odd sizes and deep colour differently.
         plain = (
@@ -54,13 +56,15 @@ def probe(request: dict[str, Any], channel: Channel) -> None:
             and frame.width % 2 == 0
             and frame.height % 2 == 0
             and aspect == 1
-            and (turns == 0 or request["container"] == "mov")
+            and not mirrored
+            and (rotation == 0 or request["container"] == "mov")
             and request["container"] in ("mov", "matroska", "avi", "flv", "asf")
         )
         info = {
-            "width": frame.height if turns % 2 else width,
-            "height": width if turns % 2 else frame.height,
-            "rotation": turns * 90,
+            "width": frame.height if rotation % 180 else width,
+            "height": width if rotation % 180 else frame.height,
+            "rotation": rotation,
+            "mirrored": mirrored,
             "has_audio": bool(container.streams.audio),
             "codec": stream.codec_context.name,
             "pixel_format": frame.format.name,
@@ -71,6 +75,11 @@ def probe(request: dict[str, Any], channel: Channel) -> None:
     info["plain"] = plain and not timing["truncated"]
     channel.send(INFO, json.dumps(info | timing).encode())
     channel.send(TIMES, timestamps)
+
+
+def _display_matrix(frame: Any) -> bytes | None:
+    found = frame.side_data.get(Type.DISPLAYMATRIX)
+    return None if found is None else bytes(found)
 
 
 def _index(request: dict[str, Any], stream_index: int, channel: Channel) -> tuple[np.ndarray, dict[str, Any]]:

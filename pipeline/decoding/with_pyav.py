@@ -7,7 +7,10 @@ import av
 import av.subtitles.stream  # which opening a file imports, in every child that forks of this
 import numpy as np
 
+from pipeline.decoding.orientation import upright
 from pipeline.decoding.protocol import END, FRAME, Channel, Refused
+
+_KNOWS_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 def open_container(request: dict[str, Any]) -> Any:
@@ -28,9 +31,10 @@ def open_container(request: dict[str, Any]) -> Any:
 
 def decoded_frames(container: Any, stream: Any, request: dict[str, Any]) -> Iterator[Any]:
     """Frames in the order of display; an `Exception` in place of what a broken packet would have given."""
-    stream.codec_context.options = {"max_pixels": str(request["max_pixels"])}
+    decoder = _decoder(stream)
+    decoder.options = {"max_pixels": str(request["max_pixels"])}
     # Threads report an error some packets late. Videos are decoded beside each other instead.
-    stream.codec_context.thread_count = 1
+    decoder.thread_count = 1
     packets = container.demux(stream)
     while True:
         try:
@@ -42,23 +46,33 @@ def decoded_frames(container: Any, stream: Any, request: dict[str, Any]) -> Iter
         if packet.is_corrupt:
             continue
         try:
-            yield from packet.decode()
+            yield from decoder.decode(packet)
         except av.FFmpegError as error:
             yield error
 
 
+def _decoder(stream: Any) -> Any:
+    """FFmpeg's own decoder, except for VP8 and VP9 with transparency, which it leaves away."""
+    own = stream.codec_context
+    if stream.metadata.get("alpha_mode") != "1" or own.name not in _KNOWS_ALPHA:
+        return own
+    try:
+        return av.CodecContext.create(_KNOWS_ALPHA[own.name], "r")
+    except av.FFmpegError:
+        return own  # built without it
+
+
 def rgb_pixels(frame: Any, request: dict[str, Any]) -> np.ndarray:
     """A decoded frame as (height, width, 3) uint8 RGB: the size asked for, upright, white where it is transparent."""
-    turns = request["rotation"] // 90
-    width, height = request["width"], request["height"]
-    size = {"width": height, "height": width} if turns % 2 else {"width": width, "height": height}
+    width, height, rotation = request["width"], request["height"], request["rotation"]
+    size = {"width": height, "height": width} if rotation % 180 else {"width": width, "height": height}
     if any(component.is_alpha for component in frame.format.components):
         picture = frame.to_ndarray(format="rgba", **size)
         alpha = picture[..., 3:].astype(np.uint16)
         pixels = ((picture[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
     else:
         pixels = frame.to_ndarray(format="rgb24", **size)
-    return np.ascontiguousarray(np.rot90(pixels, turns))
+    return upright(pixels, rotation, request["mirrored"])
 
 
 def decode_with_pyav(request: dict[str, Any], timestamps: np.ndarray, wanted: np.ndarray, channel: Channel) -> None:

@@ -169,6 +169,17 @@ def test_rotation_is_applied(moving, upright, clips, decoder, degrees, suffix):
         np.testing.assert_array_equal(ours, np.rot90(source, degrees // 90))
 
 
+@pytest.mark.parametrize("turn", [(), ("-display_rotation", "90"), ("-display_rotation", "180")])
+def test_what_is_meant_to_be_seen_mirrored_is(moving, clips, decoder, turn):
+    path, by_ffmpeg = clips / f"mirrored{''.join(turn)}.mp4", clips / f"mirrored{''.join(turn)}.mkv"
+    ffmpeg(*turn, "-display_hflip", "-i", moving, "-c", "copy", path)
+    ffmpeg("-i", path, "-c:v", "ffv1", by_ffmpeg)
+
+    assert probe_video(path).mirrored
+    assert not probe_video(by_ffmpeg).mirrored
+    np.testing.assert_array_equal(pictures(path), pictures(by_ffmpeg))
+
+
 def test_a_file_whose_edit_list_hides_frames_shows_only_the_others(plain, clips):
     path = clips / "cut.mp4"
     ffmpeg("-ss", "0.75", "-i", plain, "-c", "copy", path)
@@ -206,6 +217,18 @@ def test_transparency_lies_on_white_and_stretched_pixels_become_square(clips):
     np.testing.assert_allclose(pictures(red)[0], np.broadcast_to([255, 128, 128], (24, 32, 3)), atol=2)
     assert pictures(wide)[0].shape == (64, 192, 3)
     assert probe_video(wide).width == 192
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_a_webm_that_is_transparent_lies_on_white(clips, codec):
+    path = clips / f"{codec}.webm"
+    half_red = "color=red:s=32x24:r=5:d=1,format=yuva420p,colorchannelmixer=aa=0.5"
+    ffmpeg("-f", "lavfi", "-i", half_red, "-c:v", codec, "-pix_fmt", "yuva420p", "-auto-alt-ref", "0", path)
+
+    read = pictures(path)
+
+    assert len(read) == 5
+    np.testing.assert_allclose(read[-1], np.broadcast_to([255, 128, 128], (24, 32, 3)), atol=6)
 
 
 @pytest.mark.parametrize("suffix", ["ts", "gif", "wmv"])
