@@ -15,7 +15,7 @@ from pipeline.listing import Listing, Video
 from pipeline.pose_store import Kept, Source, State, source_key
 from pipeline.quarantine import Quarantined
 
-SCHEMA = 2
+SCHEMA = 3
 """Raise it when the same request would give other rows: every video is then done anew."""
 
 

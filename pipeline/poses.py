@@ -68,16 +68,30 @@ def driving_poses(
 
 
 def people_in_frames(frames: Iterable[Frame], estimator: PoseEstimator) -> Iterator[tuple[Frame, list[PersonPose]]]:
-    """Each frame with the people in it, as the estimator gives them; it may look some frames ahead."""
-    waiting: deque[Frame] = deque()
+    """Each frame with the people in it, as the estimator gives them; it may look some frames ahead.
 
-    def pixels() -> Iterator[np.ndarray]:
+    A picture that stays on screen is looked at once, for all the frames that show it: they have one time, and here one
+    array of pixels.
+    """
+    waiting: deque[list[Frame]] = deque()
+
+    def pictures() -> Iterator[np.ndarray]:
         for frame in frames:
-            waiting.append(frame)
-            yield frame.pixels
+            if waiting and waiting[-1][0].pts_s == frame.pts_s:
+                waiting[-1].append(dataclasses.replace(frame, pixels=waiting[-1][0].pixels))
+            else:
+                waiting.append([frame])
+                yield frame.pixels
 
-    for people in estimator.track(pixels()):
-        yield waiting.popleft(), people
+    found: deque[list[PersonPose]] = deque()
+    for people in estimator.track(pictures()):
+        found.append(people)
+        # How many frames show the last picture is known once there is another.
+        while found and len(waiting) > 1:
+            here = found.popleft()
+            yield from ((frame, here) for frame in waiting.popleft())
+    for here in found:
+        yield from ((frame, here) for frame in waiting.popleft())
 
 
 def _estimate(path: Path, driving: InputFile, fps: float, estimator: PoseEstimator, progress: Progress) -> VideoPoses:

@@ -1,17 +1,21 @@
 import hashlib
+import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.keypoints import NUM_KEYPOINTS, PersonPose
 from pipeline.encoding import VideoWriter
 from pipeline.inputs import InputError, InputFile
 from pipeline.pose_table import VideoPoses, write_pose_table
-from pipeline.poses import NobodySeen, at_rate, driving_poses, followed
+from pipeline.poses import NobodySeen, at_rate, driving_poses, followed, people_in_frames
 from pipeline.storage import Storage
-from pipeline.video import VideoError
+from pipeline.video import Frame, VideoError
 
 
 def somebody(person_id: int, x: float, size: float = 20) -> PersonPose:
@@ -57,6 +61,39 @@ def test_poses_are_estimated_once_for_a_video_and_a_rate(tmp_path):
     estimator.version = "2"
     driving_poses(driving, 5, estimator, storage, nothing)
     assert estimator.frames == 40
+
+
+def test_a_picture_that_stays_on_screen_is_looked_at_once(tmp_path):
+    driving, estimator = video(tmp_path / "a.mp4"), Brightness()
+
+    poses = driving_poses(driving, 25, estimator, Storage(str(tmp_path / "out")), nothing)
+
+    assert (len(poses.people), estimator.frames) == (50, 20)
+    seen = [people[0].keypoints[0, 0] for people in poses.people]
+    assert [len(list(same)) for _, same in itertools.groupby(seen)] == [3, 2] * 10
+
+
+@given(st.lists(st.integers(1, 4), max_size=12), st.integers(0, 5))
+def test_every_frame_has_its_own_people_however_far_an_estimator_looks_ahead(repeats, ahead):
+    class LooksAhead(Brightness):
+        def track(self, frames):
+            held = deque()
+            for people in super().track(frames):
+                held.append(people)
+                if len(held) > ahead:
+                    yield held.popleft()
+            yield from held
+
+    shown = [number for number, times in enumerate(repeats) for _ in range(times)]
+    frames = [Frame(i, float(n), np.full((2, 2, 3), n, np.uint8)) for i, n in enumerate(shown)]
+    estimator = LooksAhead()
+
+    found = list(people_in_frames(frames, estimator))
+
+    assert [frame.index for frame, _ in found] == list(range(len(shown)))
+    assert [people[0].keypoints[0, 0] for _, people in found] == shown
+    assert estimator.frames == len(repeats)
+    assert len({id(frame.pixels) for frame, _ in found}) == len(repeats)
 
 
 def test_a_video_that_is_cut_short_is_refused_and_no_poses_are_kept(tmp_path):
