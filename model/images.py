@@ -1,14 +1,17 @@
 """Reference pictures from files."""
 
 import io
+import logging
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 64_000_000
+
+log = logging.getLogger(__name__)
 
 _SIXTEEN_BIT_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 
@@ -22,7 +25,7 @@ def read_image(source: str | Path | bytes) -> np.ndarray:
 
     EXIF orientation is applied. Transparent pictures are laid on white: cut-outs are made for light pages, and the
     colour stored under clear pixels is arbitrary. Of an animated picture the first frame is taken. Grey, palette, CMYK
-    and 16-bit pictures become 8-bit RGB; colour profiles are ignored.
+    and 16-bit pictures become 8-bit RGB. A colour profile is applied, as phones' pictures have one: colours are sRGB's.
 
     Args:
         source: a path, or the file's bytes.
@@ -80,7 +83,27 @@ def _rgb(picture: Image.Image, name: str) -> np.ndarray:
         return np.repeat(grey[:, :, None], 3, axis=2)
     if upright.mode in ("I", "F"):
         raise ImageError(f"{name}: its samples have 32 bits and no known range. Export it with 8 or 16 bits.")
+    upright = _in_srgb(upright, name)
     if upright.has_transparency_data:
         page = Image.new("RGBA", upright.size, "white")
         upright = Image.alpha_composite(page, upright.convert("RGBA"))
     return np.array(upright.convert("RGB"))
+
+
+def _in_srgb(picture: Image.Image, name: str) -> Image.Image:
+    """The picture with the colours that its profile says, if it has one, it is not sRGB's and it can be used."""
+    profile = picture.info.get("icc_profile")
+    if not profile:
+        return picture
+    if picture.has_transparency_data or picture.mode == "P":
+        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    try:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(own):
+            return picture
+        srgb = ImageCms.createProfile("sRGB")
+        mode = "RGBA" if picture.mode == "RGBA" else "RGB"
+        return ImageCms.profileToProfile(picture, own, srgb, outputMode=mode) or picture
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+        log.warning("%s: its colour profile is left aside (%s)", name, error)
+        return picture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from model.images import MAX_PIXELS, ImageError, read_image
 
@@ -78,6 +78,63 @@ def test_grey_palette_cmyk_and_sixteen_bits_become_rgb():
     np.testing.assert_array_equal(read_image(encoded(Image.fromarray(grey).convert("P"), "PNG"))[..., 0], grey)
     cmyk = read_image(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))
     np.testing.assert_allclose(cmyk.mean((0, 1)), [255, 0, 0], atol=6)
+
+
+def display_p3() -> bytes:
+    """A profile with the primaries of phones' screens: sRGB's, in which they are put in place of its own."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    for number in range(struct.unpack_from(">I", profile, 128)[0]):
+        tag, offset, size = struct.unpack_from(">4sII", profile, 132 + 12 * number)
+        if tag in P3:
+            struct.pack_into(">3i", profile, offset + 8, *(round(value * 65536) for value in P3[tag]))
+        elif tag == b"desc":
+            text = profile[offset : offset + size]
+            profile[offset : offset + size] = text.replace("sRGB".encode("utf-16-be"), "wide".encode("utf-16-be"))
+    return bytes(profile)
+
+
+P3 = {b"rXYZ": (0.51512, 0.24120, -0.00105), b"gXYZ": (0.29198, 0.69225, 0.04189), b"bXYZ": (0.15710, 0.06657, 0.78407)}
+SRGB_TO_XYZ = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
+
+
+def p3_in_srgb(colour: tuple[int, int, int]) -> np.ndarray:
+    value = np.array(colour) / 255
+    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    light = np.linalg.solve(SRGB_TO_XYZ, np.array(list(P3.values())).T @ light).clip(0, 1)
+    return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("colour", [(200, 120, 60), (60, 160, 90), (120, 120, 120), (230, 180, 160)])
+def test_a_colour_profile_is_applied(colour: tuple[int, int, int]) -> None:
+    profile, expected = display_p3(), p3_in_srgb(colour)
+    picture = Image.new("RGB", (4, 4), colour)
+
+    for content in (
+        encoded(picture, "PNG", icc_profile=profile),
+        encoded(picture.convert("P", palette=Image.Palette.ADAPTIVE), "PNG", icc_profile=profile),
+        encoded(picture.convert("RGBA"), "PNG", icc_profile=profile),
+    ):
+        np.testing.assert_allclose(read_image(content)[0, 0], expected, atol=2)
+    assert colour == (120, 120, 120) or np.abs(expected - colour).max() > 4
+
+
+def test_transparent_pictures_with_a_profile_lie_on_white() -> None:
+    clear = encoded(Image.new("RGBA", (2, 2), (200, 120, 60, 0)), "PNG", icc_profile=display_p3())
+    one_clear = Image.new("RGB", (2, 2), (200, 120, 60))
+    by_colour = encoded(one_clear, "PNG", icc_profile=display_p3(), transparency=(200, 120, 60))
+
+    assert (read_image(clear) == 255).all()
+    assert (read_image(by_colour) == 255).all()
+
+
+def test_srgb_and_what_is_no_profile_leave_the_colours() -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    grey, picture = Image.new("L", (4, 4), 77), Image.fromarray(PICTURE)
+
+    np.testing.assert_array_equal(read_image(encoded(picture, "PNG", icc_profile=srgb)), PICTURE)
+    np.testing.assert_array_equal(read_image(encoded(picture, "PNG", icc_profile=b"no profile")), PICTURE)
+    # One of three colours on a picture of one.
+    assert (read_image(encoded(grey, "PNG", icc_profile=display_p3())) == 77).all()
 
 
 def test_an_animation_gives_its_first_frame():
