@@ -206,8 +206,8 @@ class VideoWriter:
         sound = (
             file["a:0"]
             .filter("asetpts", f"PTS-{info.start_s:.9f}/TB")
-            .filter("aformat", sample_rates="44100|48000", channel_layouts="mono|stereo")
             .filter("aresample", **{"async": 1, "first_pts": 0})
+            .filter("aformat", sample_rates="44100|48000", channel_layouts="mono|stereo")
             .filter("atrim", end=f"{float(self.frames / self._rate):.9f}")
         )
         output = ffmpeg.output(

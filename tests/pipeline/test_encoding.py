@@ -152,6 +152,20 @@ def test_sound_that_begins_later_than_the_pictures_waits(driving, clips, tmp_pat
     assert beep_span(path) == pytest.approx((1.3, 1.5), abs=0.03)
 
 
+@pytest.mark.parametrize(
+    ("channels", "rate", "becomes"),
+    [("5.1(side)", 44100, "44100 Hz, stereo"), ("7.1", 48000, "48000 Hz, stereo"), ("mono", 22050, "44100 Hz, mono")],
+)
+def test_sound_of_more_channels_and_other_rates_is_carried_over(driving, clips, tmp_path, channels, rate, becomes):
+    source, path = clips / f"{channels}.mov", tmp_path / "out.mp4"
+    sound = f"aresample={rate},aformat=channel_layouts={channels}"
+    ffmpeg("-i", driving, "-c:v", "copy", "-af", sound, "-c:a", "pcm_s16le", source)
+    write(path, map(numbered, range(24)), audio=source)
+
+    assert beep_span(path) == pytest.approx((0.7, 0.9), abs=0.03)
+    assert becomes in stream_line(path, "Audio")
+
+
 def test_sound_shorter_than_the_pictures_does_not_cut_them(clips, tmp_path):
     short, path = clips / "short_sound.mp4", tmp_path / "out.mp4"
     ffmpeg("-i", write_numbered(clips / "s.mp4", 12, 12), "-f", "lavfi", "-i", "sine=d=0.2", "-c:v", "copy", short)
