@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,11 +61,12 @@ def list_videos(videos: str) -> Listing:
     A catalog is a ``.csv``, ``.jsonl`` or ``.parquet`` file whose column ``uri``, ``video`` or ``driving`` names the
     videos; relative paths are relative to it. A folder is searched with all below it; hidden files, folders that begin
     with ``.`` or ``_``, and such files as are named like pictures, texts or tables are left out. A URI that is neither
-    file nor folder is a prefix of names.
+    file nor folder is a glob if it has one's characters, else a prefix of names.
 
     Raises ``ListingError`` when nothing is there, ``CatalogError`` for a catalog that cannot be used.
     """
-    if videos.rpartition(".")[2].lower() in FORMATS and not _is_glob(videos):
+    named_as_catalog = videos.rpartition(".")[2].lower() in FORMATS
+    if named_as_catalog and not _is_glob(videos):
         return _of_catalog(videos)
     filesystem, path = open_filesystem(videos)
     filesystem.invalidate_cache()
@@ -76,6 +78,8 @@ def list_videos(videos: str) -> Listing:
     found = {name: info for name, info in found.items() if not name.endswith("/")}
     if not found:
         raise ListingError(f"videos {videos}: there is no such file, folder or prefix, or nothing in it")
+    if named_as_catalog and list(found) == [path]:
+        return _of_catalog(videos)
     local = isinstance(filesystem, LocalFileSystem)
     listing = Listing()
     for name, info in sorted(found.items()):
@@ -90,32 +94,51 @@ def list_videos(videos: str) -> Listing:
 
 def _find(filesystem: Any, path: str) -> tuple[dict[str, Any], bool]:
     """Files by name, and whether each was chosen by its name."""
-    if _is_glob(path):
-        matches = _followed(filesystem, filesystem.glob(path, detail=True))
-        return {name: info for name, info in matches.items() if info["type"] != "directory"}, True
+    # What has just that name comes first: names of videos have brackets and question marks in them too.
     if filesystem.isfile(path):
         return {path: filesystem.info(path)}, True
     if filesystem.isdir(path):
-        return _followed(filesystem, filesystem.find(path, detail=True)), False
+        return _below(filesystem, path), False
+    if _is_glob(path):
+        matches = {name: _target(filesystem, name, info) for name, info in filesystem.glob(path, detail=True).items()}
+        return {name: info for name, info in matches.items() if info["type"] != "directory"}, True
     parent = path.rpartition("/")[0]
     if not parent or not filesystem.isdir(parent):
         return {}, False
-    below = _followed(filesystem, filesystem.find(parent, detail=True))
-    return {name: info for name, info in below.items() if name.startswith(path)}, False
+    return {name: info for name, info in _below(filesystem, parent).items() if name.startswith(path)}, False
 
 
-def _followed(filesystem: Any, found: dict[str, Any]) -> dict[str, Any]:
-    """With what links lead to. On a local disk they are listed as they are; asked for by name, as that."""
+def _below(filesystem: Any, folder: str) -> dict[str, Any]:
+    """All files in a folder and below it, also of folders elsewhere that links lead to, each of those once."""
+    if not isinstance(filesystem, LocalFileSystem):
+        return dict(filesystem.find(folder, detail=True))
+    found: dict[str, Any] = {}
+    searched: list[str] = []
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop(0)
+        real = os.path.realpath(place)
+        for name, info in filesystem.find(place, detail=True).items():
+            # Else a link to what it lies in would be followed for ever.
+            if (real + name[len(place.rstrip("/")) :]).startswith(tuple(searched)):
+                continue
+            info = _target(filesystem, name, info)
+            if info["type"] == "directory":
+                waiting.append(name)
+            else:
+                found[name] = info
+        searched.append(real.rstrip("/") + "/")
+    return found
 
-    def target(name: str, info: dict[str, Any]) -> dict[str, Any]:
-        if not info.get("islink"):
-            return info
-        try:
-            return dict(filesystem.info(name))
-        except FileNotFoundError:
-            return {**info, "type": "link to nothing"}
 
-    return {name: target(name, info) for name, info in found.items()}
+def _target(filesystem: Any, name: str, info: dict[str, Any]) -> dict[str, Any]:
+    """Of what a link leads to. On a local disk it is listed as it is; asked for by name, as that."""
+    if not info.get("islink"):
+        return info
+    try:
+        return dict(filesystem.info(name))
+    except OSError:  # also of one that leads to itself
+        return {**info, "type": "link to nothing"}
 
 
 def _is_glob(text: str) -> bool:

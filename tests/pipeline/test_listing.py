@@ -55,6 +55,18 @@ def test_a_glob_a_prefix_and_one_file(folder):
     assert names(f"{folder}/notes.txt", folder) == ["notes.txt"], "what is named is looked into"
 
 
+@pytest.mark.parametrize("name", ["dance [9aBc].mp4", "who is it?.mp4", "*.mp4"])
+def test_what_has_just_that_name_is_no_glob(folder, name):
+    (folder / "deep" / name).write_bytes(b"video")
+    (folder / f"{name} and more").mkdir()
+    (folder / f"{name} and more" / "e.mp4").write_bytes(b"video")
+    (folder / f"{name}.csv").write_text("uri\ndeep/c.mp4\n")
+
+    assert names(f"{folder}/deep/{name}", folder) == [f"deep/{name}"]
+    assert names(f"{folder}/{name} and more", folder) == [f"{name} and more/e.mp4"]
+    assert names(f"{folder}/{name}.csv", folder) == ["deep/c.mp4"]
+
+
 def test_a_name_may_begin_with_an_underscore_and_end_a_prefix_with_an_extension(folder):
     (folder / "_9aBcDeFgHi.mp4").write_bytes(b"video")
     (folder / ".part.mp4").write_bytes(b"video")
@@ -76,6 +88,23 @@ def test_links_are_what_they_lead_to(folder, tmp_path):
         assert failed.message.endswith("lost.mp4 is a link to nothing, expected a file")
     (direct,) = list_videos(str(folder / "b.mp4")).videos
     assert listing.videos[0].version == direct.version
+
+
+def test_linked_folders_are_searched_each_once(folder, tmp_path):
+    other = tmp_path / "other disk"
+    (other / "inside").mkdir(parents=True)
+    (other / "inside" / "f.mp4").write_bytes(b"video")
+    for name, target in {"up": folder, "top": tmp_path, "same": folder / "deep", "self": "self"}.items():
+        (other / name).symlink_to(target)
+    (folder / "linked").symlink_to(other)
+    (folder / "twice").symlink_to(other / "inside")
+
+    listing = list_videos(str(folder))
+
+    found = [os.path.relpath(video.uri, folder) for video in listing.videos]
+    assert found == ["a.mkv", "b.mp4", "deep/c.mp4", "linked/inside/f.mp4", "list.m3u8"]
+    assert [Path(failed.id).name for failed in listing.failed] == ["empty.mp4", "self"]
+    assert names(f"{folder}/lin", folder) == ["linked/inside/f.mp4"]
 
 
 def test_a_store_gives_uris(tmp_path):
