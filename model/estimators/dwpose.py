@@ -54,7 +54,7 @@ class DWPose:
     """
 
     name = "dwpose"
-    version = "1"
+    version = "2"
 
     def __init__(
         self,

@@ -84,7 +84,7 @@ class Holistic:
     """
 
     name = "holistic"
-    version = "1"
+    version = "2"
     digest = HOLISTIC_DIGEST
 
     def __init__(self, weights: Path, threads: int = 1, max_people: int = MAX_PEOPLE) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from model.estimators import PoseEstimator
 from model.keypoints import PersonPose, PoseSequence
 
 MIN_IOU = 0.2  # one person's box keeps this much even when an arm is thrown out; neighbours rarely share as much
+NEAR = 0.5  # heights of a box from where somebody would be who goes on as before
+CLEARLY = 0.5  # times as far: two who met fit each other's way so much better
+PATH = 10  # frames, two thirds of a second, that somebody's pace is the median of
 PATIENCE = 30  # frames: about a second, the time to pass behind somebody
 BLIP_FRAMES = 12  # a false find is followed for one or two rounds of detection, not for half a second
 BLIP_SHARE = 0.05  # of a clip so short that 12 frames are a part of it worth counting
@@ -40,52 +45,128 @@ def pair_greedily(affinity: np.ndarray, least: float) -> list[tuple[int, int]]:
     return pairs
 
 
+@dataclass(frozen=True, eq=False)
+class _Track:
+    """Somebody as last seen: the frame and the (4,) box then, and the middles of boxes in the last frames up to it."""
+
+    frame: int
+    box: np.ndarray
+    path: tuple[tuple[int, np.ndarray], ...]
+
+    def seen(self, frame: int, box: np.ndarray) -> _Track:
+        return _Track(frame, box, (*self.path[1 - PATH :], (frame, _middle(box))))
+
+    def expected(self, frame: int) -> np.ndarray:
+        """(2,) where the middle would be by then, had nothing changed. The median: boxes jump where people meet."""
+        moves = [(there - here) / (later - earlier) for (earlier, here), (later, there) in pairwise(self.path)]
+        pace = np.median(moves, axis=0) if moves else np.zeros(2)
+        return np.asarray(self.path[-1][1] + pace * (frame - self.frame))
+
+    def apart(self, boxes: np.ndarray, frame: int | None = None) -> np.ndarray:
+        """(...,) how far the middles of (..., 4) boxes are from this one's, expected by ``frame``, in its heights."""
+        expected = self.expected(self.frame if frame is None else frame)
+        return np.asarray(np.linalg.norm(_middle(boxes) - expected, axis=-1) / max(self.box[3] - self.box[1], 1.0))
+
+
 class BoxTracker:
     """Stable ids for the boxes of consecutive frames.
 
-    A box takes the id of the box it overlaps most, also of one out of sight for up to ``PATIENCE`` frames. A box that
-    overlaps none takes the id of whoever vanished since the last frame with people in it, the nearest first: at a cut
-    everybody is elsewhere at once, and a lone dancer who leaves the picture is the one who comes back. Otherwise it is
-    somebody new.
+    A box takes the id of the box it overlaps most, also of one out of sight for up to ``PATIENCE`` frames; else that of
+    somebody out of sight who would be near by now, going on as before. A box that fits nobody takes the id of whoever
+    vanished since the last frame with people in it, the nearest first: at a cut everybody is elsewhere at once, and a
+    lone dancer who leaves the picture is the one who comes back. Otherwise it is somebody new.
+
+    Of two who meet, of whom one is then hidden by the other, it is seen when both are in sight again which is which:
+    each has gone on as before, or they have changed places.
     """
 
     def __init__(self) -> None:
-        self._boxes: dict[int, np.ndarray] = {}
-        self._last_frame: dict[int, int] = {}
+        self._tracks: dict[int, _Track] = {}
+        self._hidden: dict[int, dict[int, _Track]] = {}
+        self._present: list[int] = []
         self._last_company: list[int] = []
         self._frame = 0
         self._next_id = 0
 
     def update(self, boxes: np.ndarray, known: Sequence[int | None] = ()) -> list[int]:
-        """Ids of the (N, 4) boxes of the next frame, each one once; ``known`` ids of this tracker are kept as given."""
+        """Ids of the (N, 4) boxes of the next frame, each one once.
+
+        ``known`` ids of this tracker are kept as given, except for those of people who were taken for each other.
+        """
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
         ids: list[int | None] = list(known) or [None] * len(boxes)
-        recent = [track for track, frame in self._last_frame.items() if self._frame - frame <= PATIENCE]
-        self._claim(ids, boxes, recent, by_overlap=True)
-        self._claim(ids, boxes, self._last_company, by_overlap=False)
+        recent = [track for track, last in self._tracks.items() if self._frame - last.frame <= PATIENCE]
+        self._hidden = {track: fronts for track, fronts in self._hidden.items() if track in recent}
+        # Who was in sight a moment ago comes first: who passes a place is not who was last seen there.
+        self._claim(ids, boxes, self._present, self._overlaps, MIN_IOU)
+        self._claim(ids, boxes, recent, self._overlaps, MIN_IOU)
+        self._claim(ids, boxes, recent, self._closeness, -NEAR)
+        self._claim(ids, boxes, self._last_company, self._closeness, np.finfo(np.float64).min)
+        self._tell_apart(ids, boxes)
         settled = []
-        for box, track in zip(boxes, ids, strict=True):
+        for track in ids:
             if track is None:
                 track, self._next_id = self._next_id, self._next_id + 1
-            self._boxes[track], self._last_frame[track] = box, self._frame
             settled.append(track)
+        self._hide([track for track in self._present if track not in settled], settled)
+        for box, track in zip(boxes, settled, strict=True):
+            self._tracks[track] = self._tracks.get(track, _Track(self._frame, box, ())).seen(self._frame, box)
+            self._hidden.pop(track, None)
+        self._present = settled
         self._last_company = settled or self._last_company
         self._frame += 1
         return settled
 
-    def _claim(self, ids: list[int | None], boxes: np.ndarray, tracks: Sequence[int], by_overlap: bool) -> None:
+    def _claim(
+        self,
+        ids: list[int | None],
+        boxes: np.ndarray,
+        tracks: Sequence[int],
+        affinity: Callable[[np.ndarray, Sequence[int]], np.ndarray],
+        least: float,
+    ) -> None:
         free_boxes = [index for index, track in enumerate(ids) if track is None]
         free_tracks = [track for track in tracks if track not in ids]
         if not free_boxes or not free_tracks:
             return
-        wanted, held = boxes[free_boxes], np.stack([self._boxes[track] for track in free_tracks])
-        if by_overlap:
-            pairs = pair_greedily(box_ious(wanted, held), MIN_IOU)
-        else:
-            offsets = (wanted[:, None, :2] + wanted[:, None, 2:] - held[None, :, :2] - held[None, :, 2:]) / 2
-            pairs = pair_greedily(-np.linalg.norm(offsets, axis=-1), np.finfo(np.float64).min)
-        for box, track in pairs:
+        for box, track in pair_greedily(affinity(boxes[free_boxes], free_tracks), least):
             ids[free_boxes[box]] = free_tracks[track]
+
+    def _overlaps(self, boxes: np.ndarray, tracks: Sequence[int]) -> np.ndarray:
+        return box_ious(boxes, np.stack([self._tracks[track].box for track in tracks]))
+
+    def _closeness(self, boxes: np.ndarray, tracks: Sequence[int]) -> np.ndarray:
+        """Less than 0: the distance from where somebody would be, in heights of their box."""
+        return -np.stack([self._tracks[track].apart(boxes, self._frame) for track in tracks], axis=-1)
+
+    def _hide(self, vanished: Sequence[int], present: Sequence[int]) -> None:
+        """Keep, of each who vanished and of those who may be in front, how they moved up to now."""
+        for track in vanished:
+            mine = self._tracks[track]
+            others = [other for other in present if other in self._present]
+            near = [other for other in others if self._tracks[other].apart(mine.box) <= NEAR]
+            self._hidden[track] = {other: self._tracks[other] for other in near}
+
+    def _tell_apart(self, ids: list[int | None], boxes: np.ndarray) -> None:
+        """Change ids where somebody is back in sight, and they and who hid them fit each other's way better."""
+        middles = _middle(boxes)
+        for hidden, fronts in self._hidden.items():
+            for front, before in fronts.items():
+                if front not in ids:
+                    continue
+                place = ids.index(front)
+                unknown = [index for index, track in enumerate(ids) if track is None]
+                for index in [ids.index(hidden)] if hidden in ids else unknown:
+                    ways = np.stack([self._tracks[hidden].expected(self._frame), before.expected(self._frame)])
+                    as_before = np.linalg.norm(middles[[index, place]] - ways, axis=1).sum()
+                    if np.linalg.norm(middles[[place, index]] - ways, axis=1).sum() < CLEARLY * as_before:
+                        ids[index], ids[place] = front, hidden
+                        break
+
+
+def _middle(boxes: np.ndarray) -> np.ndarray:
+    """(..., 4) boxes to (..., 2)."""
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
 
 
 def follow_person(frames: Sequence[list[PersonPose]], width: int, height: int, person: int = 1) -> PoseSequence:

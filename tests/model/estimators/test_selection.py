@@ -15,7 +15,7 @@ def put(folder: str, detector: bytes, pose: bytes) -> None:
 
 def test_the_embedded_default_is_ready_to_use():
     assert isinstance(EstimatorChoice().load(), Holistic)
-    assert EstimatorChoice().identity() == f"holistic-1-{HOLISTIC_DIGEST}"
+    assert EstimatorChoice().identity() == f"holistic-2-{HOLISTIC_DIGEST}"
 
 
 def test_dwpose_comes_from_any_place_and_is_known_by_its_contents(tmp_path, monkeypatch):
@@ -25,7 +25,7 @@ def test_dwpose_comes_from_any_place_and_is_known_by_its_contents(tmp_path, monk
         put(f"memory://dwpose-{number}", detector, pose)
         identities.add(EstimatorChoice("dwpose", f"memory://dwpose-{number}").identity())
     assert len(identities) == 3
-    assert all(identity.startswith("dwpose-1-") for identity in identities)
+    assert all(identity.startswith("dwpose-2-") for identity in identities)
 
 
 def test_what_cannot_be_chosen_is_named(tmp_path):

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.estimators.tracking import PATIENCE, BoxTracker, box_ious, count_people, follow_person
 from model.keypoints import NUM_KEYPOINTS, PersonPose
@@ -71,6 +73,33 @@ def test_known_ids_are_kept_and_not_given_twice():
     tracker = BoxTracker()
     tracker.update(np.stack([box(0), box(300)]))
     assert tracker.update(np.stack([box(300), box(310)]), known=[0, None]) == [0, 1]
+
+
+PACES = st.floats(3, 20)
+
+
+@given(PACES, PACES, st.sampled_from([0, 1]), st.sampled_from([None, 0, 1]))
+def test_two_who_pass_each_other_keep_their_ids(right, left, in_front, kept):
+    """Of two who are nearly at one place one is found, ``in_front``; an estimator that follows has the ``kept`` id."""
+    tracker, ids = BoxTracker(), [0, 1]
+    for frame in range(-30, 31):
+        both = np.stack([box(right * frame), box(-left * frame)])
+        if abs((right + left) * frame) < 60:
+            tracker.update(both[[in_front]], () if kept is None else [kept])
+            ids = [kept if person == in_front else None for person in (0, 1)]
+        else:
+            ids = tracker.update(both, () if kept is None or frame == -30 else ids)
+            assert frame > 0 or ids == [0, 1]
+    assert ids == [0, 1]
+
+
+def test_who_comes_back_where_they_would_be_by_now_is_the_same():
+    tracker = BoxTracker()
+    for frame in range(12):
+        tracker.update(np.stack([box(0), box(300 + 20 * frame)]))
+    for _ in range(10):
+        tracker.update(box(0)[None])
+    assert tracker.update(np.stack([box(0), box(300 + 20 * 22)])) == [0, 1]
 
 
 def test_the_first_person_is_the_largest_and_longest_in_view():
