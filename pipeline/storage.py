@@ -44,19 +44,14 @@ class Storage:
         return self.size(name) is not None
 
     def size(self, name: str) -> int | None:
-        """Bytes of a file, ``None`` when it is not there."""
-        try:
-            found = patiently(lambda: self._filesystem.info(self._at(name)), f"asking for {self.path(name)}")
-            return int(found["size"])
-        except FileNotFoundError:
-            return None
+        """Bytes of a file, ``None`` when it is not there. Raises ``StorageError`` when it cannot be asked for."""
+        found = self._ask_to_read(name, lambda: self._filesystem.info(self._at(name)))
+        return None if found is None else int(found["size"])
 
     def read(self, name: str) -> bytes | None:
-        """Contents of a file, ``None`` when it is not there."""
-        try:
-            return bytes(patiently(lambda: self._filesystem.cat_file(self._at(name)), f"reading {self.path(name)}"))
-        except FileNotFoundError:
-            return None
+        """Contents of a file, ``None`` when it is not there. Raises ``StorageError`` when it cannot be asked for."""
+        contents = self._ask_to_read(name, lambda: self._filesystem.cat_file(self._at(name)))
+        return None if contents is None else bytes(contents)
 
     def write(self, name: str, contents: bytes) -> None:
         """Publish ``contents`` in one step. Raises ``StorageError`` naming the file when the store does not take it."""
@@ -107,9 +102,13 @@ class Storage:
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Every file in and below a folder: its name and its bytes. A folder that is not there holds none, nor does the
-        empty object by which some consoles mark one.
+        empty object by which some consoles mark one. Raises ``StorageError`` naming the folder when it cannot be asked.
         """
-        found = patiently(lambda: self._filesystem.find(self._at(folder), detail=True), f"listing {self.path(folder)}")
+        path = self.path(folder)
+        try:
+            found = patiently(lambda: self._filesystem.find(self._at(folder), detail=True), f"listing {path}")
+        except Exception as error:  # every store has exceptions of its own
+            raise StorageError(f"{path} cannot be listed ({type(error).__name__}: {error})") from error
         root = f"{self._root.rstrip('/')}/"
         return {
             path.removeprefix(root): int(info["size"]) for path, info in sorted(found.items()) if not path.endswith("/")
@@ -141,6 +140,14 @@ class Storage:
             patiently(lambda: self._filesystem.rm(self._at(name), recursive=True), f"removing {self.path(name)}")
         except FileNotFoundError:
             return
+
+    def _ask_to_read(self, name: str, ask: Callable[[], Any]) -> Any:
+        try:
+            return patiently(ask, f"reading {self.path(name)}")
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # every store has exceptions of its own
+            raise StorageError(f"{self.path(name)} cannot be read ({type(error).__name__}: {error})") from error
 
     def _ask_to_write(self, name: str, ask: Callable[[], Any]) -> None:
         try:

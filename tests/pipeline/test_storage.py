@@ -59,7 +59,7 @@ def test_a_store_that_answers_with_an_error_is_asked_again(monkeypatch):
     assert storage.read("a") is None
 
 
-@pytest.mark.parametrize("name", ["write", "put", "move"])
+@pytest.mark.parametrize("name", ["write", "put", "move", "read", "size", "sizes"])
 def test_what_a_store_refuses_in_its_own_words_is_a_storage_error_that_names_the_file(name, tmp_path, monkeypatch):
     class NoCredentials(Exception):
         pass
@@ -69,15 +69,18 @@ def test_what_a_store_refuses_in_its_own_words_is_a_storage_error_that_names_the
 
     monkeypatch.setattr(retries.time, "sleep", lambda seconds: None)
     storage = Storage("memory://refusing/out")
-    for method in ("pipe_file", "put_file", "cp_file"):
+    for method in ("pipe_file", "put_file", "cp_file", "cat_file", "info", "find"):
         monkeypatch.setattr(storage._filesystem, method, refuse)
     (tmp_path / "local").write_bytes(b"video")
     give = {
         "write": lambda: storage.write("a", b"1"),
         "put": lambda: storage.put(tmp_path / "local", "a"),
         "move": lambda: storage.move("b", "a"),
+        "read": lambda: storage.read("a"),
+        "size": lambda: storage.size("a"),
+        "sizes": lambda: storage.sizes("a"),
     }
-    with pytest.raises(StorageError, match=r"refusing/out/a cannot be written \(NoCredentials: unable to locate"):
+    with pytest.raises(StorageError, match=r"refusing/out/a cannot be \w+ \(NoCredentials: unable to locate"):
         give[name]()
 
 
