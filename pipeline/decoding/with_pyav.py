@@ -67,7 +67,8 @@ def rgb_pixels(frame: Any, request: dict[str, Any]) -> np.ndarray:
     width, height, rotation = request["width"], request["height"], request["rotation"]
     size = {"width": height, "height": width} if rotation % 180 else {"width": width, "height": height}
     if any(component.is_alpha for component in frame.format.components):
-        picture = frame.to_ndarray(format="rgba", **size)
+        # Not "rgba", of which FFmpeg's scaler leaves columns unwritten at some widths; channels come in that order too.
+        picture = frame.to_ndarray(format="gbrap", **size)
         alpha = picture[..., 3:].astype(np.uint16)
         pixels = ((picture[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
     else:

@@ -222,13 +222,13 @@ def test_transparency_lies_on_white_and_stretched_pixels_become_square(clips):
 @pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
 def test_a_webm_that_is_transparent_lies_on_white(clips, codec):
     path = clips / f"{codec}.webm"
-    half_red = "color=red:s=32x24:r=5:d=1,format=yuva420p,colorchannelmixer=aa=0.5"
+    half_red = "color=red:s=34x24:r=5:d=1,format=yuva420p,colorchannelmixer=aa=0.5"
     ffmpeg("-f", "lavfi", "-i", half_red, "-c:v", codec, "-pix_fmt", "yuva420p", "-auto-alt-ref", "0", path)
 
     read = pictures(path)
 
     assert len(read) == 5
-    np.testing.assert_allclose(read[-1], np.broadcast_to([255, 128, 128], (24, 32, 3)), atol=6)
+    np.testing.assert_allclose(read[-1], np.broadcast_to([255, 128, 128], (24, 34, 3)), atol=6)
 
 
 @pytest.mark.parametrize("suffix", ["ts", "gif", "wmv"])
