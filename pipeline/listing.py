@@ -113,21 +113,21 @@ def _below(filesystem: Any, folder: str) -> dict[str, Any]:
     if not isinstance(filesystem, LocalFileSystem):
         return dict(filesystem.find(folder, detail=True))
     found: dict[str, Any] = {}
-    searched: list[str] = []
+    searched: tuple[str, ...] = ()
     waiting = [folder]
     while waiting:
         place = waiting.pop(0)
         real = os.path.realpath(place)
         for name, info in filesystem.find(place, detail=True).items():
             # Else a link to what it lies in would be followed for ever.
-            if (real + name[len(place.rstrip("/")) :]).startswith(tuple(searched)):
+            if (real + name[len(place.rstrip("/")) :]).startswith(searched):
                 continue
             info = _target(filesystem, name, info)
             if info["type"] == "directory":
                 waiting.append(name)
             else:
                 found[name] = info
-        searched.append(real.rstrip("/") + "/")
+        searched += (real.rstrip("/") + "/",)
     return found
 
 

@@ -71,7 +71,7 @@ class Storage:
         except StorageError:
             raise
         except Exception as error:  # every store has exceptions of its own
-            raise StorageError(f"output {self.uri} cannot be written ({type(error).__name__}: {error})") from error
+            raise _refused(f"output {self.uri}", "written", error) from error
 
     def create(self, name: str, contents: bytes) -> None:
         """Publish a file that is not there yet. Raises ``FileExistsError`` when it is.
@@ -108,7 +108,7 @@ class Storage:
         try:
             found = patiently(lambda: self._filesystem.find(self._at(folder), detail=True), f"listing {path}")
         except Exception as error:  # every store has exceptions of its own
-            raise StorageError(f"{path} cannot be listed ({type(error).__name__}: {error})") from error
+            raise _refused(path, "listed", error) from error
         root = f"{self._root.rstrip('/')}/"
         return {
             path.removeprefix(root): int(info["size"]) for path, info in sorted(found.items()) if not path.endswith("/")
@@ -147,13 +147,13 @@ class Storage:
         except FileNotFoundError:
             return None
         except Exception as error:  # every store has exceptions of its own
-            raise StorageError(f"{self.path(name)} cannot be read ({type(error).__name__}: {error})") from error
+            raise _refused(self.path(name), "read", error) from error
 
     def _ask_to_write(self, name: str, ask: Callable[[], Any]) -> None:
         try:
             patiently(ask, f"writing {self.path(name)}")
         except Exception as error:  # every store has exceptions of its own
-            raise StorageError(f"{self.path(name)} cannot be written ({type(error).__name__}: {error})") from error
+            raise _refused(self.path(name), "written", error) from error
 
     def _at(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
@@ -200,3 +200,7 @@ class Storage:
                 yield claim
             finally:
                 shutil.rmtree(Path(self._root) / _INCOMING, ignore_errors=True)
+
+
+def _refused(what: str, done: str, error: Exception) -> StorageError:
+    return StorageError(f"{what} cannot be {done} ({type(error).__name__}: {error})")

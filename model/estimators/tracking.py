@@ -62,10 +62,10 @@ class _Track:
         pace = np.median(moves, axis=0) if moves else np.zeros(2)
         return np.asarray(self.path[-1][1] + pace * (frame - self.frame))
 
-    def apart(self, boxes: np.ndarray, frame: int | None = None) -> np.ndarray:
+    def apart(self, boxes: np.ndarray, frame: int) -> np.ndarray:
         """(...,) how far the middles of (..., 4) boxes are from this one's, expected by ``frame``, in its heights."""
-        expected = self.expected(self.frame if frame is None else frame)
-        return np.asarray(np.linalg.norm(_middle(boxes) - expected, axis=-1) / max(self.box[3] - self.box[1], 1.0))
+        distance = np.linalg.norm(_middle(boxes) - self.expected(frame), axis=-1)
+        return np.asarray(distance / max(self.box[3] - self.box[1], 1.0))
 
 
 class BoxTracker:
@@ -144,24 +144,24 @@ class BoxTracker:
         for track in vanished:
             mine = self._tracks[track]
             others = [other for other in present if other in self._present]
-            near = [other for other in others if self._tracks[other].apart(mine.box) <= NEAR]
+            near = [other for other in others if self._tracks[other].apart(mine.box, mine.frame) <= NEAR]
             self._hidden[track] = {other: self._tracks[other] for other in near}
 
     def _tell_apart(self, ids: list[int | None], boxes: np.ndarray) -> None:
         """Change ids where somebody is back in sight, and they and who hid them fit each other's way better."""
         middles = _middle(boxes)
-        for hidden, fronts in self._hidden.items():
-            for front, before in fronts.items():
-                if front not in ids:
-                    continue
-                place = ids.index(front)
-                unknown = [index for index, track in enumerate(ids) if track is None]
-                for index in [ids.index(hidden)] if hidden in ids else unknown:
-                    ways = np.stack([self._tracks[hidden].expected(self._frame), before.expected(self._frame)])
-                    as_before = np.linalg.norm(middles[[index, place]] - ways, axis=1).sum()
-                    if np.linalg.norm(middles[[place, index]] - ways, axis=1).sum() < CLEARLY * as_before:
-                        ids[index], ids[place] = front, hidden
-                        break
+        met = [(hidden, front, before) for hidden, each in self._hidden.items() for front, before in each.items()]
+        for hidden, front, before in met:
+            if front not in ids:
+                continue
+            place = ids.index(front)
+            ways = np.stack([self._tracks[hidden].expected(self._frame), before.expected(self._frame)])
+            unknown = [index for index, track in enumerate(ids) if track is None]
+            for index in [ids.index(hidden)] if hidden in ids else unknown:
+                as_before = np.linalg.norm(middles[[index, place]] - ways, axis=1).sum()
+                if np.linalg.norm(middles[[place, index]] - ways, axis=1).sum() < CLEARLY * as_before:
+                    ids[index], ids[place] = front, hidden
+                    break
 
 
 def _middle(boxes: np.ndarray) -> np.ndarray:

@@ -54,12 +54,10 @@ def decoded_frames(container: Any, stream: Any, request: dict[str, Any]) -> Iter
 def _decoder(stream: Any) -> Any:
     """FFmpeg's own decoder, except for VP8 and VP9 with transparency, which it leaves away."""
     own = stream.codec_context
-    if stream.metadata.get("alpha_mode") != "1" or own.name not in _KNOWS_ALPHA:
-        return own
-    try:
-        return av.CodecContext.create(_KNOWS_ALPHA[own.name], "r")
-    except av.FFmpegError:
-        return own  # built without it
+    knows_alpha = _KNOWS_ALPHA.get(own.name)
+    if stream.metadata.get("alpha_mode") == "1" and knows_alpha in av.codecs_available:
+        return av.CodecContext.create(knows_alpha, "r")
+    return own
 
 
 def rgb_pixels(frame: Any, request: dict[str, Any]) -> np.ndarray:

@@ -72,16 +72,16 @@ def test_what_a_store_refuses_in_its_own_words_is_a_storage_error_that_names_the
     for method in ("pipe_file", "put_file", "cp_file", "cat_file", "info", "find"):
         monkeypatch.setattr(storage._filesystem, method, refuse)
     (tmp_path / "local").write_bytes(b"video")
-    give = {
-        "write": lambda: storage.write("a", b"1"),
-        "put": lambda: storage.put(tmp_path / "local", "a"),
-        "move": lambda: storage.move("b", "a"),
-        "read": lambda: storage.read("a"),
-        "size": lambda: storage.size("a"),
-        "sizes": lambda: storage.sizes("a"),
-    }
-    with pytest.raises(StorageError, match=r"refusing/out/a cannot be \w+ \(NoCredentials: unable to locate"):
-        give[name]()
+    asked, done = {
+        "write": (lambda: storage.write("a", b"1"), "written"),
+        "put": (lambda: storage.put(tmp_path / "local", "a"), "written"),
+        "move": (lambda: storage.move("b", "a"), "written"),
+        "read": (lambda: storage.read("a"), "read"),
+        "size": (lambda: storage.size("a"), "read"),
+        "sizes": (lambda: storage.sizes("a"), "listed"),
+    }[name]
+    with pytest.raises(StorageError, match=rf"refusing/out/a cannot be {done} \(NoCredentials: unable to locate"):
+        asked()
 
 
 def test_whether_a_folder_can_be_written_is_known_beforehand_and_leaves_no_file(storage, monkeypatch, tmp_path):
