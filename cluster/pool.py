@@ -221,19 +221,21 @@ class Pool:
         for worker in idle:
             if not worker.calls and not self._give(worker, {None}):
                 self._give(worker, None)
-        for worker in self._ready.values():
-            while len(worker.calls) < _QUEUE and self._give(worker, {worker.number}):
-                pass
         for worker in sorted(self._ready.values(), key=lambda worker: len(worker.calls)):
-            while len(worker.calls) < _QUEUE and self._give(worker, {None}):
+            # A video's own before what nobody has had, but the next video's turn before either: a video that begins, or
+            # ends, has nothing that anybody has had.
+            while len(worker.calls) < _QUEUE and self._give(worker, {worker.number}, {None}):
                 pass
 
-    def _give(self, worker: Worker, preferring: set[int | None] | None) -> bool:
-        """Give a worker the next call that prefers one of these, or any; whether there was one."""
+    def _give(self, worker: Worker, *preferring: set[int | None] | None) -> bool:
+        """Give a worker the next call, of the video whose turn it is, that prefers one of these, or any; of the first
+        of several such sets, if there is one. Whether there was a call.
+        """
         for video, calls in self._waiting.items():
-            for index, call in enumerate(calls):
-                if preferring is None or call.prefer in preferring:
-                    del calls[index]
+            for numbers in preferring:
+                call = next((call for call in calls if numbers is None or call.prefer in numbers), None)
+                if call is not None:
+                    calls.remove(call)
                     self._waiting.move_to_end(video)
                     if not calls:
                         del self._waiting[video]

@@ -25,25 +25,29 @@ class Handle:
         return answer
 
 
-def makers(preferred: list[int | None], workers: int) -> list[int]:
-    """Which worker makes which window of one step, when all windows take the same time."""
+def made_in_turn(asked: list[tuple[str, int | None]], workers: int) -> list[tuple[int, str, int]]:
+    """Number, video and maker of each of the windows that are asked for at once, in the order in which they are done,
+    when all take the same time.
+    """
 
-    async def step() -> list[int]:
+    async def step() -> list[tuple[int, str, int]]:
         pool = Pool(Handle, lambda: workers, "run")
         pool.start()
         while len(pool.numbers) < workers:
             await asyncio.sleep(0)
         doing: dict[int, list[asyncio.Future[None]]] = {number: [] for number in pool.numbers}
+        done = []
 
         def submit(worker):
             doing[worker.number].append(asyncio.get_running_loop().create_future())
             return [doing[worker.number][-1]]
 
-        asked = [
-            asyncio.ensure_future(pool.run("video", "step", window, submit, number))
-            for window, number in enumerate(preferred)
-        ]
-        while not all(task.done() for task in asked):
+        async def make(window: int, video: str, number: int | None) -> None:
+            answer = await pool.run(video, "step", window, submit, number)
+            done.append((window, video, answer.worker.number))
+
+        tasks = [asyncio.ensure_future(make(window, *call)) for window, call in enumerate(asked)]
+        while not all(task.done() for task in tasks):
             # One after another within a round, and the oldest worker first, as on a machine of few cores.
             for _ in range(5):
                 await asyncio.sleep(0)
@@ -51,9 +55,15 @@ def makers(preferred: list[int | None], workers: int) -> list[int]:
                 calls.pop(0).set_result(None)
                 for _ in range(5):
                     await asyncio.sleep(0)
-        return [task.result().worker.number for task in asked]
+        return done
 
     return asyncio.run(step())
+
+
+def makers(preferred: list[int | None], workers: int) -> list[int]:
+    """Which worker makes which window of one step of a video."""
+    made = made_in_turn([("video", number) for number in preferred], workers)
+    return [number for _, _, number in sorted(made)]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +83,17 @@ def test_after_a_loss_all_have_their_share_in_the_next_step(before):
     assert set(Counter(made).values()) == {2}
     # Nobody is given another window than it had, but for those that must move.
     assert sum(was != now for was, now in zip(before, made, strict=True)) == 2
+
+
+@pytest.mark.parametrize("wanted_by", [None, 1, 2])
+@pytest.mark.parametrize("long_ones", [1, 3])
+def test_a_long_video_does_not_starve_a_short_one(long_ones, wanted_by):
+    # Those of the long ones have all been made before, as it is in every step but the first.
+    asked = [(f"long {video}", 1 + window % 2) for video in range(long_ones) for window in range(40)]
+    made = made_in_turn([*asked, ("short", wanted_by)], 2)
+    before = [video for _, video, _ in made].index("short")
+    # What two workers are at and have waiting, and a turn of each of the others.
+    assert before <= 4 + 2 * long_ones
 
 
 def test_slow_workers_are_left_with_fewer_windows():
