@@ -6,27 +6,29 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	done)
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+PIP = $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
-.PHONY: help compiled demo test lint train-figures bench clean
+# Many containers tell Python not to write what it compiles: every process would compile anew all that it imports.
+export PYTHONDONTWRITEBYTECODE =
+
+.PHONY: help demo test lint train-figures bench clean
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.13 found; name one: make PYTHON=/path/to/python3 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev,s3]'
-	@# On all cores, what pip does on one; of what is no Python, as some templates, it says that it cannot be compiled.
-	@$(RUN) -m compileall -qq -j 0 -x /tests/ $(VENV)/lib || true
+	@# The pip that comes with Python takes a minute longer to choose among all that there is of each package. What is
+	@# never imported need not be compiled.
+	$(PIP) --upgrade pip
+	@# setuptools warns of what an editable installation is.
+	PYTHONWARNINGS=ignore $(PIP) --editable '.[dev,s3]'
 	@touch $@
 
-compiled: $(VENV)/installed
-	@# Where Python is not to write what it compiles, as in many containers, every process would compile all this anew.
-	@$(RUN) -m compileall -qq -j 0 model pipeline cluster jobs tests
-
-demo: compiled ## Animate the demo catalog on this machine; results in demo/out
+demo: $(VENV)/installed ## Animate the demo catalog on this machine; results in demo/out
 	$(RUN) jobs/demo.py
 
-test: compiled ## Run the tests
+test: $(VENV)/installed ## Run the tests
 	@# In the order of their names: else files of few tests come last, which are the longest, and one process waits.
 	$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
