@@ -33,8 +33,9 @@ from model.conditioning import to_signed
 from model.decoder import decode_chunk
 from model.denoiser import predict_window
 from model.pose_features import PoseFeatures
-from model.scene import Scene, StagedScene, compose
+from model.scene import Scene, compose
 from model.settings import AnimationSettings
+from model.staged_scene import StagedScene
 from model.unet import set_attention
 from pipeline.figures.clip import figure_clip
 from pipeline.report import table

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
-import torch
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 
 from cluster.content import SceneContent
 from cluster.coordinator import UnknownVideo
 from cluster.snapshots import Snapshots
 from cluster.video_run import VideoJob
-from model.decoder import join, to_uint8
+from model.decoded import join, to_levels
 from model.framing import RELEASED_GRID, LatentGrid
-from model.handover import chunk_frames
 from model.scene import Scene
 from model.settings import AnimationSettings, parse_guidance
 
@@ -55,7 +53,7 @@ def animate(
         except RayTaskError as error:
             raise error.cause from error
 
-    def chunks() -> Iterator[list[Any]]:
+    def chunks() -> Iterator[list[np.ndarray]]:
         number, restarts = 0, 0
         begun = False
         while number < len(spans):
@@ -68,7 +66,7 @@ def animate(
                         if progress is not None:
                             progress("step", done, settings.steps)
                 (chunk,) = ask("chunk", name, number)
-                frames = chunk_frames(ray.get(chunk))
+                frames = ray.get(chunk).frames()
             except (RayActorError, UnknownVideo, ObjectLostError) as error:
                 # The coordinator's successor knows nothing of the video. A chunk that went with its node is decoded
                 # again when it is asked for again.
@@ -84,8 +82,9 @@ def animate(
         for number, frame in enumerate(join(chunks(), spans), start=spans[0][0]):
             if number == 0:
                 continue
-            if isinstance(frame, torch.Tensor):
-                frame = to_uint8(frame, truncate=settings.style == "released")
+            if frame.dtype != np.uint8:
+                levels = to_levels(frame, truncate=settings.style == "released")
+                frame = np.ascontiguousarray(levels.astype(np.uint8).transpose(1, 2, 0))
             yield frame
             if progress is not None:
                 progress("frame", number, len(scene.poses))

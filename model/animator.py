@@ -9,12 +9,14 @@ import numpy as np
 import torch
 
 from model.checkpoint import Networks, load_networks
-from model.decoder import decode_chunk, join, to_uint8
+from model.decoded import join
+from model.decoder import decode_chunk, to_uint8
 from model.denoiser import denoise
 from model.embedded import EMBEDDED, weights_of
 from model.pose_features import PoseFeatures
-from model.scene import Scene, StagedScene
+from model.scene import Scene
 from model.settings import DTYPES, AnimationSettings
+from model.staged_scene import StagedScene
 from model.unet import set_attention
 from model.weight_files import fetch_weights
 

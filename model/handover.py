@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from model.euler import euler_step
-from model.messages import Assembly, Chunk, Part
+from model.messages import Assembly, Part
 from model.routes import Route
 
 
@@ -81,9 +81,3 @@ def to_array(tensor: torch.Tensor) -> np.ndarray:
 def to_tensor(array: np.ndarray, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """What has travelled, copied: the object store's own memory cannot be written."""
     return torch.tensor(array, dtype=dtype, device=device)
-
-
-def chunk_frames(chunk: Chunk) -> list[torch.Tensor | np.ndarray]:
-    """A chunk's frames one after another, as ``decoder.join`` takes them."""
-    # Copied, since arrays out of an object store cannot be written and PyTorch warns of it.
-    return [*torch.from_numpy(chunk.head.copy()), *chunk.body, *torch.from_numpy(chunk.tail.copy())]

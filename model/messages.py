@@ -53,3 +53,7 @@ class Chunk:
     head: np.ndarray
     body: np.ndarray
     tail: np.ndarray
+
+    def frames(self) -> list[np.ndarray]:
+        """All of them, one after another, as ``decoded.join`` takes them."""
+        return [*self.head, *self.body, *self.tail]

@@ -19,8 +19,9 @@ from model.handover import assemble, hand_over, to_array, to_tensor
 from model.messages import Assembly, Chunk, Opening, Part
 from model.pose_features import PoseFeatures
 from model.routes import Route
-from model.scene import SegmentedVideo, StagedScene
+from model.scene import SegmentedVideo
 from model.settings import AnimationSettings
+from model.staged_scene import StagedScene
 
 
 class SegmentEngine:

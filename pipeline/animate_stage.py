@@ -8,16 +8,18 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from cluster.client import animate
 from cluster.pool import WorkersUnusable
 from cluster.snapshots import Snapshots
 from cluster.video_run import KillsWorkers
 from model.artifacts import sha256
 from model.embedded import weights_of
 from model.images import read_image
+from model.scene import Scene, compose
 from model.weight_files import latent_grid
 from pipeline.encoding import VideoWriter
 from pipeline.inputs import InputError, identify, local_copy
@@ -28,9 +30,6 @@ from pipeline.quarantine import Quarantined
 from pipeline.records import STATE, record_name, settings_dict, video_name, write_record
 from pipeline.storage import Storage
 from pipeline.tasks import ModelChoice, Posed, Task, pack, unpack
-
-if TYPE_CHECKING:
-    from model.scene import Scene
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +46,6 @@ class AnimateRows:
         storage: Storage,
         board: str,
     ) -> None:
-        # Not above, where the driver would import it too, which has no use for it: it takes two seconds of a core.
-        import torch
-
-        torch.set_num_threads(1)
         self._choice, self._weights = choice, weights
         self._grid = latent_grid(weights_of(choice.model, choice.checkpoint)[0])
         self._coordinator, self._snapshot_every = coordinator, snapshot_every
@@ -80,8 +75,6 @@ class AnimateRows:
             self._reporter.finish(task.row.id, frames)
 
     def _make(self, posed: Posed) -> dict[str, Any]:
-        from model.scene import compose
-
         task, settings = posed.task, posed.task.row.settings
         start = time.monotonic()
         with (
@@ -118,8 +111,6 @@ class AnimateRows:
         return record
 
     def _frames(self, scene: Scene, task: Task, snapshots: Snapshots) -> Iterator[np.ndarray]:
-        from cluster.client import animate
-
         def progress(stage: str, done: int, total: int) -> None:
             self._reporter.report(task.row.id, stage, done, total)
 

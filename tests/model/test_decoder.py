@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.decoded import join, to_levels
 from model.decoder import decode, to_uint8
 from model.windows import chunks
 
@@ -122,6 +123,19 @@ def test_what_all_chunks_agree_on_is_not_changed(numbers):
     vae = FakeVae(lambda latents, _call: latents[:, 0, 0, 0])
     found = values(list(decode(vae, video, chunk, overlap)))
     np.testing.assert_allclose(found, np.arange(frames) * 2.0, rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(numbers(), st.integers(0, 2**32 - 1), st.booleans())
+def test_arrays_of_numpy_are_joined_to_the_levels_of_those_of_pytorch(numbers, seed, truncate):
+    spans, source = chunks(*numbers), np.random.default_rng(seed)
+    decoded = [source.normal(0, 1.2, (stop - start, 3, 2, 2)).astype(np.float32) for start, stop in spans]
+    tensors = join((list(torch.from_numpy(frames)) for frames in decoded), spans)
+    arrays = join((list(frames) for frames in decoded), spans)
+    for tensor, array in zip(tensors, arrays, strict=True):
+        levels = to_levels(array, truncate)
+        assert levels.dtype == np.float32
+        np.testing.assert_array_equal(levels, to_levels(tensor, truncate).numpy())
 
 
 def test_latents_are_divided_by_the_scaling_factor():

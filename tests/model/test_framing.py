@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -101,6 +102,20 @@ def test_antialiasing_keeps_a_fine_pattern_from_becoming_a_coarse_one():
     fit = CoverFit.of(250, 250, 64, 64)
     assert fit.image(stripes, antialias=True).std() < 20
     assert fit.image(stripes, antialias=False).std() > 60
+
+
+@settings(max_examples=50, deadline=None)
+@given(*[st.integers(16, 200)] * 4, st.integers(0, 2**32 - 1))
+def test_a_picture_is_scaled_as_pytorch_scales_it(height, width, target_h, target_w, seed):
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    fit = CoverFit.of(height, width, target_h, target_w)
+    pixels, size = torch.from_numpy(image).permute(2, 0, 1)[None].float(), (fit.scaled_height, fit.scaled_width)
+    inside = np.s_[fit.top : fit.top + target_h, fit.left : fit.left + target_w]
+    for antialias in (False, True):
+        scaled = torch.nn.functional.interpolate(pixels, size, mode="bilinear", antialias=antialias)
+        expected = scaled[0].permute(1, 2, 0).numpy()[inside]
+        # To the nearest level, whichever it is where two are as near.
+        assert np.abs(fit.image(image, antialias) - expected).max() <= 0.501
 
 
 @pytest.mark.parametrize(("dtype", "half", "lost"), [("torch.float16", True, 20), ("torch.float32", False, 63)])

@@ -48,11 +48,9 @@ LIGHT = {
         "cluster.coordinator",
         "pipeline.extraction_stage",
         "pipeline.pose_stage",
-        # The driver imports it to send it.
         "pipeline.animate_stage",
     ),
     "diffusers": (
-        "cluster.client",
         "pipeline.training.figure_clips",
         "pipeline.training.footage_clips",
     ),
@@ -60,7 +58,23 @@ LIGHT = {
 
 
 @pytest.mark.parametrize("heavy", LIGHT)
-def test_what_moves_tensors_and_estimates_poses_loads_no_more_than_it_uses(heavy):
+def test_what_moves_arrays_and_estimates_poses_loads_no_more_than_it_uses(heavy):
     code = f"import sys, {', '.join(LIGHT[heavy])}; sys.exit({heavy!r} in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_scene_is_composed_without_pytorch():
+    code = """
+import sys
+import numpy as np
+from model.embedded import SETTINGS
+from model.keypoints import PoseSequence
+from model.scene import compose
+nobody = PoseSequence.empty(3, 64, 48)
+scene = compose(np.zeros((64, 48, 3), np.uint8), nobody[:1], nobody, SETTINGS)
+assert len(list(scene.guidance())) == 3
+sys.exit("torch" in sys.modules)
+"""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
