@@ -18,8 +18,8 @@ help: ## Show what can be made
 $(VENV)/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.13 found; name one: make PYTHON=/path/to/python3 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	@# The pip that comes with Python takes a minute longer to choose among all that there is of each package. What is
-	@# never imported need not be compiled.
+	@# An older pip, as comes with Python, computes twice as long to choose among all that there is of each package. What
+	@# is never imported need not be compiled.
 	$(PIP) --upgrade pip
 	@# setuptools warns of what an editable installation is.
 	PYTHONWARNINGS=ignore $(PIP) --editable '.[dev,s3]'
