@@ -232,17 +232,17 @@ class Pool:
         of several such sets, if there is one. Whether there was a call.
         """
         for video, calls in self._waiting.items():
-            for numbers in preferring:
-                call = next((call for call in calls if numbers is None or call.prefer in numbers), None)
-                if call is not None:
-                    calls.remove(call)
-                    self._waiting.move_to_end(video)
-                    if not calls:
-                        del self._waiting[video]
-                    call.started = time.monotonic()
-                    worker.calls.append(call)
-                    call.place.set_result(worker)
-                    return True
+            wanted = (call for numbers in preferring for call in calls if numbers is None or call.prefer in numbers)
+            call = next(wanted, None)
+            if call is not None:
+                calls.remove(call)
+                self._waiting.move_to_end(video)
+                if not calls:
+                    del self._waiting[video]
+                call.started = time.monotonic()
+                worker.calls.append(call)
+                call.place.set_result(worker)
+                return True
         return False
 
     def _withdraw(self, call: Call) -> None:

@@ -45,6 +45,7 @@ LIGHT = {
     "torch": (
         "jobs.animate_catalog",
         "jobs.extract_poses",
+        "cluster.client",
         "cluster.coordinator",
         "pipeline.extraction_stage",
         "pipeline.pose_stage",
