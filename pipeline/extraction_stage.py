@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -80,6 +80,7 @@ class Ledger(ProgressBoard):
 
     def begin(self, uri: str) -> bool:
         """Whether ``uri`` may be tried: once in a pass. What Ray sends again, its worker having died, has to wait."""
+        self.hurry()
         if uri in self._begun:
             return False
         self._begun.add(uri)
@@ -88,6 +89,7 @@ class Ledger(ProgressBoard):
 
     def claim(self, mark: str, uri: str) -> str | None:
         """``None`` where ``uri`` is to be estimated, else the URI that is or was, empty for one of an earlier run."""
+        self.hurry()
         if mark in self._finished:
             return ""
         owner = self._owners.setdefault(mark, uri)
@@ -123,7 +125,8 @@ class ExtractPoses:
         self._request = request
         self._storage = storage
         self._reporter = Reporter(ledger)
-        self._ledger = ray.get_actor(ledger)
+        self._ledger = cast(Any, ray.get_actor(ledger))
+        self._ledger.hurry.remote()
         self._turn = threading.Lock()
         self._main, self._at_once = MainThread(1.0), at_once
         self._in_hand: set[int] = set()
@@ -173,8 +176,7 @@ class ExtractPoses:
                 f"{video.uri} cannot be read ({error.strerror}); see to its permissions and its disk, and run again"
             ) from error
         mark = fingerprint(video_id, self._estimator, self._request.sampling)
-        answer: Any = self._ledger.claim.remote(mark, video.uri)
-        owner: str | None = ray.get(answer)
+        owner: str | None = ray.get(self._ledger.claim.remote(mark, video.uri))
         if owner is not None:
             return Finished(video.uri, video.version, video_id, same_as=owner)
         sampling = self._request.sampling

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import ray
 
+from cluster.main_thread import MainThread
 from pipeline.progress_line import shown, time_left
 
 Stages = Mapping[str, tuple[float, float]]
@@ -29,11 +31,29 @@ class Status:
     frames: int = 0
 
 
+# How often a board looks whether somebody has called, unless calls are to be answered at once.
+_LOOKS_EVERY_S = 0.25
+_HURRIES_FOR_S = 1.0
+
+
 class ProgressBoard:
     """What the workers last said. An actor, so that asking and telling never wait for work."""
 
     def __init__(self) -> None:
         self._status = Status()
+        self._main, self._hurried = MainThread(_LOOKS_EVERY_S), 0.0
+        threading.Thread(target=self._doze, daemon=True).start()
+
+    def hurry(self) -> None:
+        """Answer at once for a while: somebody is about to call who waits for the answer."""
+        self._hurried = time.monotonic()
+        self._main.wake()
+
+    def _doze(self) -> None:
+        while True:
+            time.sleep(_HURRIES_FOR_S)
+            if time.monotonic() - self._hurried > _HURRIES_FOR_S:
+                self._main.rest()
 
     def report(self, row_id: str, stage: str, done: int, total: int) -> None:
         self._status.active[row_id] = (stage, done, total)
@@ -47,7 +67,7 @@ class ProgressBoard:
 
 
 class Reporter:
-    """A worker's line to the board of that name, used at most twice a second."""
+    """A worker's line to the board of that name, used at most once a second."""
 
     def __init__(self, board: str) -> None:
         self._board = ray.get_actor(board)
@@ -55,7 +75,7 @@ class Reporter:
 
     def report(self, row_id: str, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if now - self._last > 0.5 or done == total:
+        if now - self._last > 1.0 or done == total:
             self._last = now
             self._board.report.remote(row_id, stage, done, total)
 

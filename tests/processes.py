@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -28,3 +29,9 @@ def kill_with_descendants(pid: int) -> None:
     for each in [*process.children(recursive=True), process]:
         with suppress(psutil.NoSuchProcess):
             each.kill()
+
+
+def wakings(pid: int) -> int:
+    """How often a process's main thread has gone to sleep so far, and been woken."""
+    status = Path(f"/proc/{pid}/task/{pid}/status").read_text()
+    return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])

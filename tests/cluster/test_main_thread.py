@@ -5,13 +5,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import ray
 
 from cluster.main_thread import MainThread
 from tests.cluster import toy
+from tests.processes import wakings
 
 
 def rounds(other: Callable[[MainThread], None]) -> list[float]:
@@ -83,10 +83,6 @@ def test_made_in_another_thread_it_does_nothing():
 
 @pytest.mark.usefixtures("local_ray")
 def test_coordinator_and_workers_hardly_wake_up_during_a_step():
-    def wakings(pid: int) -> int:
-        status = Path(f"/proc/{pid}/task/{pid}/status").read_text()
-        return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
-
     handle = toy.coordinator(1, toy.loader(seconds=3.5), cpus=0.01)
     toy.wait_for_workers(handle, 1)
     figures = ray.get(handle.figures.remote())
