@@ -6,11 +6,15 @@ from typing import Any
 import av
 import av.subtitles.stream  # which opening a file imports, in every child that forks of this
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from pipeline.decoding.orientation import upright
 from pipeline.decoding.protocol import END, FRAME, Channel, Refused
 
 _KNOWS_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# One for all frames of the file: a frame left to itself has FFmpeg's scaler set up for it anew, which takes longer than
+# its conversion.
+_reformatter = VideoReformatter()
 
 
 def open_container(request: dict[str, Any]) -> Any:
@@ -64,13 +68,14 @@ def rgb_pixels(frame: Any, request: dict[str, Any]) -> np.ndarray:
     """A decoded frame as (height, width, 3) uint8 RGB: the size asked for, upright, white where it is transparent."""
     width, height, rotation = request["width"], request["height"], request["rotation"]
     size = {"width": height, "height": width} if rotation % 180 else {"width": width, "height": height}
+    pixels: np.ndarray
     if any(component.is_alpha for component in frame.format.components):
         # Not "rgba", of which FFmpeg's scaler leaves columns unwritten at some widths; channels come in that order too.
-        picture = frame.to_ndarray(format="gbrap", **size)
+        picture = _reformatter.reformat(frame, format="gbrap", **size).to_ndarray()
         alpha = picture[..., 3:].astype(np.uint16)
         pixels = ((picture[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
     else:
-        pixels = frame.to_ndarray(format="rgb24", **size)
+        pixels = _reformatter.reformat(frame, format="rgb24", **size).to_ndarray()
     return upright(pixels, rotation, request["mirrored"])
 
 
