@@ -136,3 +136,21 @@ print(sorted(set(sys.modules) - before))
 """
     done = subprocess.run([sys.executable, "-c", script, str(clip)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]", done.stdout
+
+
+def test_a_picture_is_decoded_into_the_memory_of_those_before(tmp_path):
+    clip = write_moving(tmp_path / "moving.ts", 60, size="1130x1080")
+
+    def pages_handed_out() -> int:
+        facts = Path(f"/proc/{servers()['PyAV'].pid}/stat").read_text().rpartition(")")[2].split()
+        return int(facts[8])  # cminflt: of children that have ended
+
+    with read_frames(clip) as frames:
+        next(frames)
+        assert frames.decoder == "PyAV"
+    before = pages_handed_out()
+    with read_frames(clip) as frames:
+        shown = sum(1 for _ in frames)
+    # A picture has 894 pages, and is there in two copies, as its rows are not of a round length.
+    handed_out = (pages_handed_out() - before) / shown
+    assert handed_out < 894
