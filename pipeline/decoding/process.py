@@ -53,7 +53,7 @@ def _work(request: dict[str, Any], arrays: Sequence[np.ndarray], channel: Channe
     if request["task"] == "decord":
         from pipeline.decoding.with_decord import decode_with_decord
 
-        decode_with_decord(request, timestamps, wanted, channel)
+        decode_with_decord(request, timestamps, channel)
     else:
         from pipeline.decoding.with_pyav import decode_with_pyav
 

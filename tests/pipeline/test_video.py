@@ -74,17 +74,28 @@ def test_probe_says_what_is_there(plain):
     assert (info.codec, info.container, info.has_audio, info.truncated) == ("h264", "mov", False, False)
 
 
-@pytest.mark.parametrize("fps", [5, 29.97])
+@pytest.mark.parametrize(("fps", "decoder"), [(5, "PyAV"), (29.97, "decord"), (29.97, "PyAV")], indirect=["decoder"])
 def test_sampling_keeps_the_duration_and_shows_what_is_on_screen(plain, decoder, fps):
     with read_frames(plain, fps) as frames:
         read = list(frames)
 
+    assert frames.decoder == decoder
     assert abs(len(read) / fps - 2.0) <= 1 / fps
     expected = [min(COUNT - 1, int(i / fps * FPS + 1e-6 + 0.012)) for i in range(len(read))]
     assert numbers([frame.pixels for frame in read]) == expected
 
 
-def test_frames_at_given_times_are_those_on_screen_then(plain, decoder):
+@pytest.mark.skipif(find_spec("decord") is None, reason="decord has no wheel for this machine")
+@pytest.mark.parametrize(("stride", "reads"), [(1, "decord"), (2, "PyAV")])
+def test_decord_reads_where_every_frame_is_wanted_and_pyav_where_some_are_left_out(plain, stride, reads):
+    with read_frames(plain, stride=stride) as frames:
+        read = list(frames)
+
+    assert frames.decoder == reads
+    assert numbers([frame.pixels for frame in read]) == list(range(0, COUNT, stride))
+
+
+def test_frames_at_given_times_are_those_on_screen_then(plain):
     with read_frames(plain, at_s=[0.0, 2.1 / FPS, 2.9 / FPS, 7 / FPS, 99.0]) as frames:
         assert numbers([frame.pixels for frame in frames]) == [0, 2, 2, 7, COUNT - 1]
 
@@ -106,24 +117,23 @@ def test_repeated_frames_do_not_share_memory(plain):
 
 @pytest.mark.skipif(find_spec("decord") is None, reason="decord has no wheel for this machine")
 @pytest.mark.parametrize(
-    ("name", "options", "fps"),
+    ("name", "options"),
     [
-        ("bt601.mp4", ("-c:v", "libx264", "-pix_fmt", "yuv420p"), None),
-        ("bt601.mp4", ("-c:v", "libx264", "-pix_fmt", "yuv420p"), 10),
-        ("bt709.mp4", ("-vf", "scale=out_color_matrix=bt709", "-colorspace", "bt709", "-pix_fmt", "yuv420p"), None),
-        ("full_range.mp4", ("-c:v", "libx264", "-pix_fmt", "yuvj420p"), None),
-        ("moving.webm", ("-c:v", "libvpx-vp9", "-pix_fmt", "yuv420p", "-cpu-used", "8"), None),
-        ("moving.avi", ("-c:v", "mpeg4"), 10),
+        ("bt601.mp4", ("-c:v", "libx264", "-pix_fmt", "yuv420p")),
+        ("bt709.mp4", ("-vf", "scale=out_color_matrix=bt709", "-colorspace", "bt709", "-pix_fmt", "yuv420p")),
+        ("full_range.mp4", ("-c:v", "libx264", "-pix_fmt", "yuvj420p")),
+        ("moving.webm", ("-c:v", "libvpx-vp9", "-pix_fmt", "yuv420p", "-cpu-used", "8")),
+        ("moving.avi", ("-c:v", "mpeg4")),
     ],
 )
-def test_decord_and_pyav_give_the_same_pixels(clips, monkeypatch, name, options, fps):
+def test_decord_and_pyav_give_the_same_pixels(clips, monkeypatch, name, options):
     path = write_moving(clips / name, 15, *options)
-    with read_frames(path, fps) as frames:
+    with read_frames(path) as frames:
         by_decord = [frame.pixels for frame in frames]
         assert frames.decoder == "decord"
     monkeypatch.setattr(video, "find_spec", lambda name: None)
 
-    for ours, theirs in zip(pictures(path, fps), by_decord, strict=True):
+    for ours, theirs in zip(pictures(path), by_decord, strict=True):
         # MPEG-4's inverse transform is allowed to round differently; H.264's and VP9's are not.
         assert np.abs(ours.astype(int) - theirs).max() <= (2 if name.endswith("avi") else 0)
 
