@@ -12,6 +12,10 @@ from pipeline.decoding.orientation import upright
 from pipeline.decoding.protocol import END, FRAME, Channel, Refused
 
 _KNOWS_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# In this much video FFmpeg decodes more frames than come, on average, between a key frame and what is searched for.
+_FAR_S = 10.0
+# Containers are searched in the order of decoding, in which a key frame comes up to 16 frames before its time.
+_MARGIN_FRAMES = 32
 # One for all frames of the file: a frame left to itself has FFmpeg's scaler set up for it anew, which takes longer than
 # its conversion.
 _reformatter = VideoReformatter()
@@ -79,29 +83,94 @@ def rgb_pixels(frame: Any, request: dict[str, Any]) -> np.ndarray:
     return upright(pixels, rotation, request["mirrored"])
 
 
+class _NotFound(Exception):
+    """The search did not lead to where decoding can begin."""
+
+
 def decode_with_pyav(request: dict[str, Any], timestamps: np.ndarray, wanted: np.ndarray, channel: Channel) -> None:
-    """Send the wanted frames; where one cannot be decoded, the picture that stays on screen in its place."""
-    sent, place, previous, cause = request["first"], -1, None, None
-    with open_container(request) as container:
-        for frame in decoded_frames(container, container.streams[request["stream"]], request):
-            channel.tick()
-            if isinstance(frame, Exception):
-                cause = frame
-                place += 1
-                continue
-            if request["ordinal"] or frame.pts is None:
-                place += 1
-            else:
-                place = int(np.searchsorted(timestamps, frame.pts, side="right")) - 1
-            while sent < len(wanted) and wanted[sent] < place:
-                channel.send(FRAME, rgb_pixels(previous or frame, request))
-                sent += 1
-            if sent < len(wanted) and wanted[sent] == place:
-                channel.send(FRAME, rgb_pixels(frame, request))
-                sent += 1
-            if sent == len(wanted):
-                break
-            previous = frame
-    if sent == 0:
+    """Send the wanted frames; where one cannot be decoded, the picture that stays on screen in its place.
+
+    What is far from the frame before it is searched for, if the file allows it: decoding begins at the key frame in
+    front of it, and what lies between is passed over.
+    """
+    left, searches, cause = wanted[request["first"] :], not request["ordinal"], None
+    while len(left):
+        run, far = _until_next_gap(left, timestamps, request) if searches else (left, False)
+        try:
+            with open_container(request) as container:
+                shown = _shown(container, timestamps, request, channel)
+                if far:
+                    _search(container, timestamps, int(run[0]), request)
+                    shown = _from_key_frame(shown, int(run[0]))
+                sent, cause = _send(shown, run, request, channel)
+        except _NotFound:
+            searches = False
+            continue
+        left = left[sent:]
+        if sent < len(run):
+            break
+    if len(left) == len(wanted):
         raise Refused(f"no frame of it can be decoded ({cause})")
     channel.send(END)
+
+
+def _until_next_gap(left: np.ndarray, timestamps: np.ndarray, request: dict[str, Any]) -> tuple[np.ndarray, bool]:
+    """Those of the frames that come close after one another, and whether the first is far from the video's."""
+    seconds = (timestamps[left] - timestamps[0]) * (request["time_base"][0] / request["time_base"][1])
+    gaps = np.flatnonzero(np.diff(seconds) > _FAR_S)
+    return left[: gaps[0] + 1] if len(gaps) else left, bool(seconds[0] > _FAR_S)
+
+
+def _search(container: Any, timestamps: np.ndarray, place: int, request: dict[str, Any]) -> None:
+    target = int(timestamps[max(0, place - _MARGIN_FRAMES)])
+    try:
+        container.seek(target, stream=container.streams[request["stream"]])
+    except av.FFmpegError as error:
+        raise _NotFound from error
+
+
+def _shown(
+    container: Any, timestamps: np.ndarray, request: dict[str, Any], channel: Channel
+) -> Iterator[tuple[int, Any]]:
+    """Frames and their places among the video's; an `Exception` in place of what a broken packet would have given."""
+    place = -1
+    for frame in decoded_frames(container, container.streams[request["stream"]], request):
+        channel.tick()
+        if isinstance(frame, Exception) or request["ordinal"] or frame.pts is None:
+            place += 1
+        else:
+            place = int(np.searchsorted(timestamps, frame.pts, side="right")) - 1
+        yield place, frame
+
+
+def _from_key_frame(shown: Iterator[tuple[int, Any]], latest: int) -> Iterator[tuple[int, Any]]:
+    """The first key frame and what comes after it. What comes before it is made from frames that were passed over."""
+    for place, frame in shown:
+        if not isinstance(frame, Exception) and frame.key_frame:
+            if frame.pts is None or frame.is_corrupt or place > latest:
+                break
+            yield place, frame
+            yield from shown
+            return
+    raise _NotFound
+
+
+def _send(
+    shown: Iterator[tuple[int, Any]], wanted: np.ndarray, request: dict[str, Any], channel: Channel
+) -> tuple[int, Exception | None]:
+    """How many of the wanted frames were sent, and the last error."""
+    sent, previous, cause = 0, None, None
+    for place, frame in shown:
+        if isinstance(frame, Exception):
+            cause = frame
+            continue
+        while sent < len(wanted) and wanted[sent] < place:
+            channel.send(FRAME, rgb_pixels(previous or frame, request))
+            sent += 1
+        if sent < len(wanted) and wanted[sent] == place:
+            channel.send(FRAME, rgb_pixels(frame, request))
+            sent += 1
+        if sent == len(wanted):
+            break
+        previous = frame
+    return sent, cause

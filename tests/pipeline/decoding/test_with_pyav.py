@@ -1,10 +1,18 @@
-"""Which decoder reads a transparent WebM, in this process."""
+"""What PyAV is made to decode, and with which decoder, in this process."""
+
+from pathlib import Path
+from typing import Any
 
 import av
+import numpy as np
 import pytest
 
-from pipeline.decoding.with_pyav import decoded_frames, open_container
+from pipeline.decoding import with_pyav
+from pipeline.decoding.protocol import FRAME
+from pipeline.decoding.with_pyav import decode_with_pyav, decoded_frames, open_container, rgb_pixels
 from tests.pipeline.clips import ffmpeg
+
+FPS, SECONDS = 10, 40
 
 
 @pytest.mark.parametrize(("available", "pixels"), [(av.codecs_available, "yuva420p"), (set(), "yuv420p")])
@@ -19,3 +27,75 @@ def test_without_libvpx_the_picture_is_read_and_its_transparency_left_away(tmp_p
         formats = [frame.format.name for frame in decoded_frames(container, container.streams.video[0], request)]
 
     assert formats == [pixels] * 5
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.pictures: list[np.ndarray] = []
+
+    def send(self, kind: bytes, payload: Any = b"") -> None:
+        if kind == FRAME:
+            self.pictures.append(payload)
+
+    def tick(self) -> None:
+        pass
+
+
+def read_in_order(path: Path, container: str) -> tuple[dict[str, Any], np.ndarray, list[np.ndarray]]:
+    """What a decoder is asked, without what it wants; when each frame is shown; the frames, decoded one by one."""
+    request = {"path": str(path), "container": container, "max_pixels": 1 << 20, "stream": 0, "ordinal": False}
+    request |= {"first": 0, "width": 96, "height": 64, "rotation": 0, "mirrored": False}
+    with open_container(request) as file:
+        stream = file.streams.video[0]
+        request["time_base"] = [stream.time_base.numerator, stream.time_base.denominator]
+        frames = list(decoded_frames(file, stream, request))
+    return request, np.array([frame.pts for frame in frames]), [rgb_pixels(frame, request) for frame in frames]
+
+
+_CLOSED = ("-c:v", "libx264", "-g", "40", "-bf", "3")
+_OPEN = (*_CLOSED, "-x264-params", "open-gop=1")
+
+
+def write_long(path: Path, options: tuple[str, ...]) -> Path:
+    ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=96x64:r={FPS}:d={SECONDS}", *options, "-pix_fmt", "yuv420p", path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "options"),
+    [
+        ("closed.mp4", "mov", _CLOSED),
+        ("open.mp4", "mov", _OPEN),
+        ("open.ts", "mpegts", _OPEN),
+        ("hevc.mp4", "mov", ("-c:v", "libx265", "-x265-params", "open-gop=1:keyint=40:log-level=none")),
+        ("vp9.webm", "matroska", ("-c:v", "libvpx-vp9", "-g", "40", "-cpu-used", "8")),
+        ("mpeg2.ts", "mpegts", ("-c:v", "mpeg2video", "-r", "25", "-g", "40", "-bf", "2", "-q:v", "3")),
+        # One key frame, after which pictures are made anew piece by piece, or never.
+        ("refreshed.mp4", "mov", ("-c:v", "libx264", "-x264-params", "intra-refresh=1:keyint=40")),
+        ("one.mp4", "mov", ("-c:v", "libx264", "-g", "9999", "-sc_threshold", "0")),
+    ],
+)
+def test_what_is_searched_for_is_what_decoding_in_order_gives(tmp_path, name, container, options):
+    request, timestamps, frames = read_in_order(write_long(tmp_path / name, options), container)
+    count = len(frames)
+    for wanted in ([0, count // 2, count // 2 + 3, count - 1], *([place] for place in range(count // 2, count, 11))):
+        heard = Heard()
+        decode_with_pyav(request, timestamps, np.array(wanted), heard)
+        for ours, place in zip(heard.pictures, wanted, strict=True):
+            np.testing.assert_array_equal(ours, frames[place], str(place))
+
+
+def test_what_lies_between_is_not_decoded(tmp_path, monkeypatch):
+    request, timestamps, frames = read_in_order(write_long(tmp_path / "long.mp4", _CLOSED), "mov")
+    decoded = 0
+
+    def counted(*given):
+        nonlocal decoded
+        for frame in decoded_frames(*given):
+            decoded += 1
+            yield frame
+
+    monkeypatch.setattr(with_pyav, "decoded_frames", counted)
+    decode_with_pyav(request, timestamps, np.array([0, len(frames) - 1]), Heard())
+    # A key frame comes every 40 frames, and is looked for 32 in front of what is wanted.
+    assert decoded < 1 + 40 + 32
