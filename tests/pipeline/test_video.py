@@ -100,6 +100,15 @@ def test_frames_at_given_times_are_those_on_screen_then(plain):
         assert numbers([frame.pixels for frame in frames]) == [0, 2, 2, 7, COUNT - 1]
 
 
+def test_frames_far_apart_are_those_on_screen_then(clips):
+    long = write_moving(clips / "long.mp4", 40 * 25)
+    every, places = pictures(long), [1, 15 * 25, 15 * 25 + 2, 34 * 25 + 7]
+
+    with read_frames(long, at_s=[place / 25 for place in places]) as frames:
+        for frame, place in zip(frames, places, strict=True):
+            np.testing.assert_array_equal(frame.pixels, every[place])
+
+
 @pytest.mark.parametrize("times", [[0.5, 0.2], [0.1, float("nan")], [float("inf")]])
 def test_times_that_do_not_rise_are_refused(plain, times):
     with pytest.raises(ValueError, match="at_s is not rising"):
