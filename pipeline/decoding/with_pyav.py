@@ -93,7 +93,7 @@ def decode_with_pyav(request: dict[str, Any], timestamps: np.ndarray, wanted: np
     What is far from the frame before it is searched for, if the file allows it: decoding begins at the key frame in
     front of it, and what lies between is passed over.
     """
-    left, searches, cause = wanted[request["first"] :], not request["ordinal"], None
+    left, reached, searches, cause = wanted[request["first"] :], -1, not request["ordinal"], None
     while len(left):
         run, far = _until_next_gap(left, timestamps, request) if searches else (left, False)
         try:
@@ -101,12 +101,12 @@ def decode_with_pyav(request: dict[str, Any], timestamps: np.ndarray, wanted: np
                 shown = _shown(container, timestamps, request, channel)
                 if far:
                     _search(container, timestamps, int(run[0]), request)
-                    shown = _from_key_frame(shown, int(run[0]))
+                    shown = _from_key_frame(shown, reached, int(run[0]))
                 sent, cause = _send(shown, run, request, channel)
         except _NotFound:
             searches = False
             continue
-        left = left[sent:]
+        left, reached = left[sent:], int(run[-1])
         if sent < len(run):
             break
     if len(left) == len(wanted):
@@ -143,11 +143,14 @@ def _shown(
         yield place, frame
 
 
-def _from_key_frame(shown: Iterator[tuple[int, Any]], latest: int) -> Iterator[tuple[int, Any]]:
-    """The first key frame and what comes after it. What comes before it is made from frames that were passed over."""
+def _from_key_frame(shown: Iterator[tuple[int, Any]], reached: int, latest: int) -> Iterator[tuple[int, Any]]:
+    """The first key frame and what comes after it. What comes before it is made from frames that were passed over.
+
+    One that lies where decoding has been before saves nothing: with few key frames all would be decoded many times.
+    """
     for place, frame in shown:
         if not isinstance(frame, Exception) and frame.key_frame:
-            if frame.pts is None or frame.is_corrupt or place > latest:
+            if frame.pts is None or frame.is_corrupt or not reached < place <= latest:
                 break
             yield place, frame
             yield from shown

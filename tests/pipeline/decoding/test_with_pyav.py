@@ -53,6 +53,7 @@ def read_in_order(path: Path, container: str) -> tuple[dict[str, Any], np.ndarra
 
 
 _CLOSED = ("-c:v", "libx264", "-g", "40", "-bf", "3")
+_ONE_KEY_FRAME = ("-c:v", "libx264", "-g", "9999", "-sc_threshold", "0")
 _OPEN = (*_CLOSED, "-x264-params", "open-gop=1")
 
 
@@ -72,7 +73,7 @@ def write_long(path: Path, options: tuple[str, ...]) -> Path:
         ("mpeg2.ts", "mpegts", ("-c:v", "mpeg2video", "-r", "25", "-g", "40", "-bf", "2", "-q:v", "3")),
         # One key frame, after which pictures are made anew piece by piece, or never.
         ("refreshed.mp4", "mov", ("-c:v", "libx264", "-x264-params", "intra-refresh=1:keyint=40")),
-        ("one.mp4", "mov", ("-c:v", "libx264", "-g", "9999", "-sc_threshold", "0")),
+        ("one.mp4", "mov", _ONE_KEY_FRAME),
     ],
 )
 def test_what_is_searched_for_is_what_decoding_in_order_gives(tmp_path, name, container, options):
@@ -85,8 +86,18 @@ def test_what_is_searched_for_is_what_decoding_in_order_gives(tmp_path, name, co
             np.testing.assert_array_equal(ours, frames[place], str(place))
 
 
-def test_what_lies_between_is_not_decoded(tmp_path, monkeypatch):
-    request, timestamps, frames = read_in_order(write_long(tmp_path / "long.mp4", _CLOSED), "mov")
+@pytest.mark.parametrize(
+    ("options", "wanted", "most"),
+    [
+        # A key frame comes every 40 frames, and is looked for 32 in front of what is wanted.
+        (_CLOSED, [0, 399], 1 + 40 + 32),
+        # Each once, besides what was decoded until there turned out to be nothing to search for.
+        (_ONE_KEY_FRAME, [0, 130, 260, 399], 1 + 1 + 400),
+    ],
+    ids=["many key frames", "one key frame"],
+)
+def test_what_lies_between_is_not_decoded(tmp_path, monkeypatch, options, wanted, most):
+    request, timestamps, _ = read_in_order(write_long(tmp_path / "long.mp4", options), "mov")
     decoded = 0
 
     def counted(*given):
@@ -96,6 +107,5 @@ def test_what_lies_between_is_not_decoded(tmp_path, monkeypatch):
             yield frame
 
     monkeypatch.setattr(with_pyav, "decoded_frames", counted)
-    decode_with_pyav(request, timestamps, np.array([0, len(frames) - 1]), Heard())
-    # A key frame comes every 40 frames, and is looked for 32 in front of what is wanted.
-    assert decoded < 1 + 40 + 32
+    decode_with_pyav(request, timestamps, np.array(wanted), Heard())
+    assert decoded <= most
