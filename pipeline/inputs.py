@@ -12,10 +12,14 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from model.artifacts import ArtifactError, file_name, open_filesystem, version_of
+from model.artifacts import ArtifactError, file_name, open_filesystem, sha256, version_of
 from pipeline.retries import is_final, is_outage, patiently
 
 MAX_BYTES = {"reference": 256 << 20, "driving": 64 << 30, "video": 64 << 30, "table": 64 << 30}
+
+
+# Of videos that were found to have the contents asked for: URI, version and digest.
+_seen: set[tuple[str, str, str]] = set()
 
 
 class InputError(ValueError):
@@ -128,3 +132,21 @@ def local_copy(uri: str) -> Iterator[Path]:
             failure = InputError if is_final(error) else InputOutage
             raise failure(f"{uri} cannot be fetched ({type(error).__name__}: {error})") from error
         yield target
+
+
+@contextmanager
+def posed_video(uri: str, video_id: str) -> Iterator[Path]:
+    """As ``local_copy``, of the very file that poses were found in, whose digest begins with ``video_id``.
+
+    It is read for its digest once in a process, as long as its store says that it is the same. Raises ``InputError``
+    where it is another one now.
+    """
+    seen = uri, version_at(uri, "video"), video_id
+    with local_copy(uri) as path:
+        if seen not in _seen:
+            with _reading(uri, "video"):
+                digest = sha256(path)
+            if not digest.startswith(video_id):
+                raise InputError(f"{uri} is no longer the file that the poses were found in")
+            _seen.add(seen)
+        yield path

@@ -13,7 +13,7 @@ import numpy as np
 from model.keypoints import BODY, FACE, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND
 from pipeline.contact_sheet import CELL_HEIGHT, SheetFrame, contact_sheet
 from pipeline.encoding import VideoWriter
-from pipeline.inputs import InputError, identify, local_copy
+from pipeline.inputs import posed_video
 from pipeline.overlay import draw_overlay, shrunk
 from pipeline.pose_reader import PoseFile, PoseRows, join_rows
 from pipeline.pose_table import PoseTableError
@@ -100,10 +100,7 @@ def _write_over(
 @contextmanager
 def _source(video: PosedVideo, times: Sequence[float]) -> Iterator[Iterator[np.ndarray]]:
     """The pictures at these times, of the very file that the poses were found in. Raises what reading it raises."""
-    found = identify(video.uri, "driving", {})
-    if not found.sha256.startswith(video.video_id):
-        raise InputError(f"{video.uri} is no longer the file that the poses were found in")
-    with local_copy(video.uri) as path, read_frames(path, at_s=times) as frames:
+    with posed_video(video.uri, video.video_id) as path, read_frames(path, at_s=times) as frames:
         yield (frame.pixels for frame in frames)
 
 

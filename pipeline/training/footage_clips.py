@@ -19,7 +19,7 @@ from model.framing import CoverFit, LatentGrid
 from model.keypoints import NUM_KEYPOINTS, PoseSequence
 from model.mirroring import mirrored
 from model.training.batches import TrainingClip
-from pipeline.inputs import InputError, InputOutage, identify, local_copy
+from pipeline.inputs import InputError, InputOutage, posed_video
 from pipeline.pose_measures import quality
 from pipeline.pose_reader import PoseRows, join_rows, open_pose_file
 from pipeline.pose_table import PoseTableError, PoseTableOutage
@@ -140,11 +140,9 @@ class FootageClips:
 
     def _pictures(self, row: dict[str, Any], video: Video, frames: list[int]) -> list[np.ndarray]:
         """The pictures of these frames, of the very file that the poses were found in."""
-        if not identify(row["uri"], "driving", {}).sha256.startswith(row["video_id"]):
-            raise InputError(f"{row['uri']} is no longer the file that the poses were found in")
-        times = video.pts_s.tolist()
         wanted = sorted(set(frames))
-        with local_copy(row["uri"]) as path, read_frames(path, at_s=[times[frame] for frame in wanted]) as reader:
+        times = video.pts_s[wanted].tolist()
+        with posed_video(row["uri"], row["video_id"]) as path, read_frames(path, at_s=times) as reader:
             found = {frame: picture.pixels for frame, picture in zip(wanted, reader, strict=False)}
         if len(found) < len(wanted):
             raise InputError(f"{row['uri']}: ends before frame {wanted[len(found)]}")

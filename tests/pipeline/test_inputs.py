@@ -5,8 +5,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from model.artifacts import fetch
-from pipeline import retries
-from pipeline.inputs import MAX_BYTES, InputError, InputOutage, identify, local_copy
+from pipeline import inputs, retries
+from pipeline.inputs import MAX_BYTES, InputError, InputMissing, InputOutage, identify, local_copy, posed_video
 
 
 def test_the_digest_is_of_the_contents_and_unchanged_files_are_not_read_again(tmp_path, monkeypatch):
@@ -73,3 +73,29 @@ def test_a_store_that_does_not_answer_is_told_from_one_that_refuses(monkeypatch,
     with pytest.raises(InputError, match="cannot be fetched") as fetched, local_copy("memory://in/a.mp4"):
         pass
     assert [identified.type, fetched.type] == [expected, expected]
+
+
+def test_the_video_of_poses_is_fetched_once_for_each_use_and_read_once_for_its_digest(monkeypatch):
+    uri, digest, digested, fetched = "memory://in/posed.mp4", hashlib.sha256(b"video").hexdigest(), [], []
+    sha256, get_file = inputs.sha256, MemoryFileSystem.get_file
+    monkeypatch.setattr(inputs, "sha256", lambda path: digested.append(path) or sha256(path))
+    monkeypatch.setattr(MemoryFileSystem, "get_file", lambda *given: fetched.append(given) or get_file(*given))
+    with fsspec.open(uri, "wb") as file:
+        file.write(b"video")
+    for _ in range(3):
+        with posed_video(uri, digest[:20]) as path:
+            assert path.read_bytes() == b"video"
+    assert (len(digested), len(fetched)) == (1, 3)
+
+
+def test_a_video_that_is_another_one_now_is_refused_also_after_it_was_used(tmp_path):
+    path, digest = tmp_path / "a.mp4", hashlib.sha256(b"video").hexdigest()
+    path.write_bytes(b"video")
+    with posed_video(str(path), digest[:20]):
+        pass
+    path.write_bytes(b"other")
+    with pytest.raises(InputError, match="no longer the file that the poses were found in"):
+        posed_video(str(path), digest[:20]).__enter__()
+    path.unlink()
+    with pytest.raises(InputMissing, match="no such file"):
+        posed_video(str(path), digest[:20]).__enter__()

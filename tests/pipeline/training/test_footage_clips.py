@@ -123,7 +123,7 @@ def test_clips_that_were_selected_from_other_frames_are_refused(tmp_path, times)
         make(0)
 
 
-@pytest.mark.parametrize(("asking", "outage"), [("identify", InputOutage), ("open_pose_file", PoseTableOutage)])
+@pytest.mark.parametrize(("asking", "outage"), [("posed_video", InputOutage), ("open_pose_file", PoseTableOutage)])
 def test_no_other_clip_takes_the_place_of_one_whose_store_does_not_answer(tmp_path, monkeypatch, asking, outage):
     make, asked = clips_of(tmp_path), []
 
