@@ -17,7 +17,6 @@ from pipeline.retries import is_final, is_outage, patiently
 
 MAX_BYTES = {"reference": 256 << 20, "driving": 64 << 30, "video": 64 << 30, "table": 64 << 30}
 
-
 # Of videos that were found to have the contents asked for: URI, version and digest.
 _seen: set[tuple[str, str, str]] = set()
 

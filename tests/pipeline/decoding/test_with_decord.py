@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.decoding.protocol import FRAME, Refused
+from pipeline.decoding.protocol import Refused
+from tests.pipeline.decoding.heard import Heard
 
 
 def picture(number: int) -> np.ndarray:
@@ -37,13 +38,8 @@ class Reader:
         return SimpleNamespace(asnumpy=lambda: picture(number))
 
 
-class Heard:
-    def __init__(self) -> None:
-        self.numbers: list[int] = []
-
-    def send(self, kind: bytes, payload: np.ndarray | None = None) -> None:
-        if kind == FRAME and payload is not None:
-            self.numbers.append(int(payload[0, 0, 0]))
+def numbers(heard: Heard) -> list[int]:
+    return [int(pixels[0, 0, 0]) for pixels in heard.pictures]
 
 
 def decode(monkeypatch: pytest.MonkeyPatch, heard: Heard, frames: int = 10, **reader: int) -> None:
@@ -66,7 +62,7 @@ def test_a_made_up_frame_is_not_passed_on(monkeypatch):
     with pytest.raises(RuntimeError, match="recovered"):
         decode(monkeypatch, heard)
 
-    assert heard.numbers == [0, 1, 2, 3, 4]
+    assert numbers(heard) == [0, 1, 2, 3, 4]
 
 
 def test_sound_frames_are_passed_on_in_order(monkeypatch):
@@ -74,7 +70,7 @@ def test_sound_frames_are_passed_on_in_order(monkeypatch):
 
     decode(monkeypatch, heard, made_up=99)
 
-    assert heard.numbers == [*range(10)]
+    assert numbers(heard) == [*range(10)]
 
 
 def test_a_reader_that_starts_at_a_later_key_frame_is_refused(monkeypatch):
@@ -83,7 +79,7 @@ def test_a_reader_that_starts_at_a_later_key_frame_is_refused(monkeypatch):
     with pytest.raises(Refused, match="first frame is not the video's first"):
         decode(monkeypatch, heard, first=3)
 
-    assert not heard.numbers
+    assert not heard.pictures
 
 
 def test_a_reader_that_counts_otherwise_is_refused(monkeypatch):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pipeline.decoding import with_pyav
-from pipeline.decoding.protocol import FRAME
 from pipeline.decoding.with_pyav import decode_with_pyav, decoded_frames, open_container, rgb_pixels
 from tests.pipeline.clips import ffmpeg
+from tests.pipeline.decoding.heard import Heard
 
 FPS, SECONDS = 10, 40
 
@@ -27,18 +27,6 @@ def test_without_libvpx_the_picture_is_read_and_its_transparency_left_away(tmp_p
         formats = [frame.format.name for frame in decoded_frames(container, container.streams.video[0], request)]
 
     assert formats == [pixels] * 5
-
-
-class Heard:
-    def __init__(self) -> None:
-        self.pictures: list[np.ndarray] = []
-
-    def send(self, kind: bytes, payload: Any = b"") -> None:
-        if kind == FRAME:
-            self.pictures.append(payload)
-
-    def tick(self) -> None:
-        pass
 
 
 def read_in_order(path: Path, container: str) -> tuple[dict[str, Any], np.ndarray, list[np.ndarray]]:
