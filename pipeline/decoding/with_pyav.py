@@ -1,6 +1,6 @@
 """Frames by PyAV, and what probing shares with it: opening a file, decoding a stream, a frame's RGB pixels."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import av
@@ -16,6 +16,8 @@ _KNOWS_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _FAR_S = 10.0
 # Containers are searched in the order of decoding, in which a key frame comes up to 16 frames before its time.
 _MARGIN_FRAMES = 32
+# Whose frames say whether any other is made from them. HEVC's say so of those in their own temporal layer.
+_SPARED_CODECS = ("h264",)
 # One for all frames of the file: a frame left to itself has FFmpeg's scaler set up for it anew, which takes longer than
 # its conversion.
 _reformatter = VideoReformatter()
@@ -37,13 +39,20 @@ def open_container(request: dict[str, Any]) -> Any:
         ) from error
 
 
-def decoded_frames(container: Any, stream: Any, request: dict[str, Any]) -> Iterator[Any]:
-    """Frames in the order of display; an `Exception` in place of what a broken packet would have given."""
+def decoded_frames(
+    container: Any, stream: Any, request: dict[str, Any], wanted: Container[int] | None = None
+) -> Iterator[Any]:
+    """Frames in the order of display; an `Exception` in place of what a broken packet would have given.
+
+    ``wanted``: presentation times in ticks of the frames that are, every frame having one. Of H.264's others those are
+    left out that no frame is made from: half of them, as it is mostly encoded.
+    """
     decoder = _decoder(stream)
     decoder.options = {"max_pixels": str(request["max_pixels"])}
     # Threads report an error some packets late. Videos are decoded beside each other instead.
     decoder.thread_count = 1
     packets = container.demux(stream)
+    spares = None  # which is not known until the first frame has come
     while True:
         try:
             packet = next(packets, None)
@@ -53,8 +62,13 @@ def decoded_frames(container: Any, stream: Any, request: dict[str, Any]) -> Iter
             return
         if packet.is_corrupt:
             continue
+        if wanted is not None:
+            decoder.skip_frame = "NONREF" if spares and packet.pts not in wanted else "DEFAULT"
         try:
-            yield from decoder.decode(packet)
+            for frame in decoder.decode(packet):
+                # The second field of a picture may be a packet with a time of its own, which nobody asks for.
+                spares = spares is not False and decoder.name in _SPARED_CODECS and not frame.interlaced_frame
+                yield frame
         except av.FFmpegError as error:
             yield error
 
@@ -91,14 +105,17 @@ def decode_with_pyav(request: dict[str, Any], timestamps: np.ndarray, wanted: np
     """Send the wanted frames; where one cannot be decoded, the picture that stays on screen in its place.
 
     What is far from the frame before it is searched for, if the file allows it: decoding begins at the key frame in
-    front of it, and what lies between is passed over.
+    front of it, and what lies between is passed over. Frames that neither are wanted nor have others made from them are
+    not decoded, unless the file is known to be damaged: any of them may have to stay on screen then.
     """
     left, reached, searches, cause = wanted[request["first"] :], -1, not request["ordinal"], None
+    spares = not request["ordinal"] and not request["truncated"] and len(wanted) < len(timestamps)
+    times = set(timestamps[wanted].tolist()) if spares else None
     while len(left):
         run, far = _until_next_gap(left, timestamps, request) if searches else (left, False)
         try:
             with open_container(request) as container:
-                shown = _shown(container, timestamps, request, channel)
+                shown = _shown(container, timestamps, times, request, channel)
                 if far:
                     _search(container, timestamps, int(run[0]), request)
                     shown = _from_key_frame(shown, reached, int(run[0]))
@@ -130,11 +147,11 @@ def _search(container: Any, timestamps: np.ndarray, place: int, request: dict[st
 
 
 def _shown(
-    container: Any, timestamps: np.ndarray, request: dict[str, Any], channel: Channel
+    container: Any, timestamps: np.ndarray, times: set[int] | None, request: dict[str, Any], channel: Channel
 ) -> Iterator[tuple[int, Any]]:
     """Frames and their places among the video's; an `Exception` in place of what a broken packet would have given."""
     place = -1
-    for frame in decoded_frames(container, container.streams[request["stream"]], request):
+    for frame in decoded_frames(container, container.streams[request["stream"]], request, times):
         channel.tick()
         if isinstance(frame, Exception) or request["ordinal"] or frame.pts is None:
             place += 1

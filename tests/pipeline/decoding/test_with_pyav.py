@@ -32,7 +32,7 @@ def test_without_libvpx_the_picture_is_read_and_its_transparency_left_away(tmp_p
 def read_in_order(path: Path, container: str) -> tuple[dict[str, Any], np.ndarray, list[np.ndarray]]:
     """What a decoder is asked, without what it wants; when each frame is shown; the frames, decoded one by one."""
     request = {"path": str(path), "container": container, "max_pixels": 1 << 20, "stream": 0, "ordinal": False}
-    request |= {"first": 0, "width": 96, "height": 64, "rotation": 0, "mirrored": False}
+    request |= {"truncated": False, "first": 0, "width": 96, "height": 64, "rotation": 0, "mirrored": False}
     with open_container(request) as file:
         stream = file.streams.video[0]
         request["time_base"] = [stream.time_base.numerator, stream.time_base.denominator]
@@ -86,14 +86,62 @@ def test_what_is_searched_for_is_what_decoding_in_order_gives(tmp_path, name, co
 )
 def test_what_lies_between_is_not_decoded(tmp_path, monkeypatch, options, wanted, most):
     request, timestamps, _ = read_in_order(write_long(tmp_path / "long.mp4", options), "mov")
-    decoded = 0
+    decoded = count_decoded(monkeypatch)
+    decode_with_pyav(request, timestamps, np.array(wanted), Heard())
+    assert len(decoded) <= most
+
+
+def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """A list that will have an entry for each frame that is decoded."""
+    decoded: list[Any] = []
 
     def counted(*given):
-        nonlocal decoded
         for frame in decoded_frames(*given):
-            decoded += 1
+            decoded.append(frame.pts)
             yield frame
 
     monkeypatch.setattr(with_pyav, "decoded_frames", counted)
-    decode_with_pyav(request, timestamps, np.array(wanted), Heard())
-    assert decoded <= most
+    return decoded
+
+
+# Three frames of four are such that no other is made from them.
+_B_FRAMES = ("-c:v", "libx264", "-bf", "3", "-x264-params", "b-adapt=0:b-pyramid=none:scenecut=0")
+
+
+@pytest.mark.parametrize(("name", "container"), [("b.mp4", "mov"), ("b.mkv", "matroska"), ("b.ts", "mpegts")])
+def test_what_nobody_wants_and_nothing_is_made_from_is_not_decoded(tmp_path, monkeypatch, name, container):
+    request, timestamps, frames = read_in_order(write_long(tmp_path / name, _B_FRAMES), container)
+    decoded = count_decoded(monkeypatch)
+    for stride in (3, 5):
+        decoded.clear()
+        heard = Heard()
+        decode_with_pyav(request, timestamps, np.arange(1, len(frames), stride), heard)
+        np.testing.assert_array_equal(heard.pictures, frames[1::stride])
+        # Besides those that are decoded until the first frame comes.
+        assert len(decoded) <= (1 / 4 + 3 / 4 / stride) * len(frames) + 8
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (*_B_FRAMES, "-flags", "+ildct+ilme"),
+        ("-c:v", "libx265", "-x265-params", "b-adapt=0:bframes=3:log-level=none"),
+        ("-c:v", "mpeg4", "-bf", "3", "-q:v", "3"),
+    ],
+    ids=["two fields", "HEVC", "MPEG-4"],
+)
+def test_of_what_may_be_made_from_any_frame_everything_is_decoded(tmp_path, monkeypatch, options):
+    request, timestamps, frames = read_in_order(write_long(tmp_path / "b.mp4", options), "mov")
+    decoded, heard = count_decoded(monkeypatch), Heard()
+    decode_with_pyav(request, timestamps, np.arange(1, len(frames), 3), heard)
+    np.testing.assert_array_equal(heard.pictures, frames[1::3])
+    assert len(decoded) >= len(frames) - 3
+
+
+@pytest.mark.parametrize("known", [{"ordinal": True}, {"truncated": True}], ids=str)
+def test_of_a_damaged_video_and_one_without_times_everything_is_decoded(tmp_path, monkeypatch, known):
+    request, timestamps, frames = read_in_order(write_long(tmp_path / "b.mp4", _B_FRAMES), "mov")
+    decoded, heard = count_decoded(monkeypatch), Heard()
+    decode_with_pyav(request | known, timestamps, np.arange(0, len(frames), 3), heard)
+    np.testing.assert_array_equal(heard.pictures, frames[::3])
+    assert len(decoded) == len(frames)
