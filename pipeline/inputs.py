@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from model.artifacts import ArtifactError, file_name, open_filesystem, sha256, version_of
 from pipeline.retries import is_final, is_outage, patiently
+from pipeline.video_cache import cached_file
+
+log = logging.getLogger(__name__)
 
 MAX_BYTES = {"reference": 256 << 20, "driving": 64 << 30, "video": 64 << 30, "table": 64 << 30}
 
-# Of videos that were found to have the contents asked for: URI, version and digest.
+# Of local videos that were found to have the contents asked for: URI, version and digest.
 _seen: set[tuple[str, str, str]] = set()
 
 
@@ -62,11 +67,15 @@ def version_at(uri: str, kind: str, patient: bool = True) -> str:
 
     Unless ``patient``, a store that answers with an error is not asked again.
     """
+    return version_of(_info(uri, kind, patient))
+
+
+def _info(uri: str, kind: str, patient: bool = True) -> Mapping[str, Any]:
     with _reading(uri, kind):
         filesystem, path = open_filesystem(uri)
         info = patiently(lambda: filesystem.info(path), f"asking for {uri}") if patient else filesystem.info(path)
         check_size(uri, kind, info)
-        return version_of(info)
+        return dict(info)
 
 
 def check_size(uri: str, kind: str, info: Mapping[str, Any]) -> None:
@@ -123,29 +132,61 @@ def local_copy(uri: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder:
         target = Path(folder) / (file_name(path) or "input")
-        try:
-            patiently(lambda: filesystem.get_file(path, str(target)), f"fetching {uri}")
-        except Exception as error:  # every store has exceptions of its own
-            if isinstance(error, FileNotFoundError) and is_final(error):
-                raise InputError(f"{uri} cannot be fetched: it is no longer there") from error
-            failure = InputError if is_final(error) else InputOutage
-            raise failure(f"{uri} cannot be fetched ({type(error).__name__}: {error})") from error
+        _fetch(uri, target)
         yield target
+
+
+def _fetch(uri: str, target: Path) -> None:
+    filesystem, path = open_filesystem(uri)
+    try:
+        patiently(lambda: filesystem.get_file(path, str(target)), f"fetching {uri}")
+    except Exception as error:  # every store has exceptions of its own
+        if isinstance(error, FileNotFoundError) and is_final(error):
+            raise InputError(f"{uri} cannot be fetched: it is no longer there") from error
+        failure = InputError if is_final(error) else InputOutage
+        raise failure(f"{uri} cannot be fetched ({type(error).__name__}: {error})") from error
 
 
 @contextmanager
 def posed_video(uri: str, video_id: str) -> Iterator[Path]:
-    """As ``local_copy``, of the very file that poses were found in, whose digest begins with ``video_id``.
+    """A local path with the very file that poses were found in, whose digest begins with ``video_id``.
 
-    It is read for its digest once in a process, as long as its store says that it is the same. Raises ``InputError``
-    where it is another one now.
+    Its store is asked each time whether it is the same. One in a store is fetched into the node's cache, and read for
+    its digest when it is; a local one is read for it once in a process. Raises ``InputError`` where it is another one
+    now, and as ``local_copy``.
     """
-    seen = uri, version_at(uri, "video"), video_id
-    with local_copy(uri) as path:
-        if seen not in _seen:
-            with _reading(uri, "video"):
-                digest = sha256(path)
-            if not digest.startswith(video_id):
-                raise InputError(f"{uri} is no longer the file that the poses were found in")
+    info = _info(uri, "video")
+    version = version_of(info)
+    filesystem, path = open_filesystem(uri)
+    if isinstance(filesystem, LocalFileSystem):
+        if (seen := (uri, version, video_id)) not in _seen:
+            _check_digest(uri, Path(path), video_id)
             _seen.add(seen)
-        yield path
+        yield Path(path)
+        return
+
+    def bring(target: Path) -> None:
+        _fetch(uri, target)
+        _check_digest(uri, target, video_id)
+
+    name = f"{hashlib.sha256(f'{uri} {version} {video_id}'.encode()).hexdigest()[:32]}-{file_name(path)}"
+    with ExitStack() as held:
+        try:
+            local = held.enter_context(cached_file(name, int(info["size"]), bring))
+        except OSError as error:
+            _warn_once(f"videos are fetched for each use, as none can be kept on this node: {error.strerror}")
+            local = held.enter_context(local_copy(uri))
+            _check_digest(uri, local, video_id)
+        yield local
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    log.warning(message)
+
+
+def _check_digest(uri: str, path: Path, video_id: str) -> None:
+    with _reading(uri, "video"):
+        digest = sha256(path)
+    if not digest.startswith(video_id):
+        raise InputError(f"{uri} is no longer the file that the poses were found in")

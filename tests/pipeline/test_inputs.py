@@ -4,7 +4,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from model.artifacts import fetch
+from model.artifacts import fetch, sha256
 from pipeline import inputs, retries
 from pipeline.inputs import MAX_BYTES, InputError, InputMissing, InputOutage, identify, local_copy, posed_video
 
@@ -75,17 +75,61 @@ def test_a_store_that_does_not_answer_is_told_from_one_that_refuses(monkeypatch,
     assert [identified.type, fetched.type] == [expected, expected]
 
 
-def test_the_video_of_poses_is_fetched_once_for_each_use_and_read_once_for_its_digest(monkeypatch):
-    uri, digest, digested, fetched = "memory://in/posed.mp4", hashlib.sha256(b"video").hexdigest(), [], []
-    sha256, get_file = inputs.sha256, MemoryFileSystem.get_file
-    monkeypatch.setattr(inputs, "sha256", lambda path: digested.append(path) or sha256(path))
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIMICMOTION_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def put(content: bytes) -> tuple[str, str]:
+    with fsspec.open("memory://in/posed.mp4", "wb") as file:
+        file.write(content)
+    return "memory://in/posed.mp4", hashlib.sha256(content).hexdigest()[:20]
+
+
+def count_fetched(monkeypatch):
+    fetched, get_file = [], MemoryFileSystem.get_file
     monkeypatch.setattr(MemoryFileSystem, "get_file", lambda *given: fetched.append(given) or get_file(*given))
-    with fsspec.open(uri, "wb") as file:
-        file.write(b"video")
+    return fetched
+
+
+def test_the_video_of_poses_is_fetched_and_read_for_its_digest_once_on_a_node(cache, monkeypatch):
+    digested, fetched = [], count_fetched(monkeypatch)
+    monkeypatch.setattr(inputs, "sha256", lambda path: digested.append(path) or sha256(path))
+    posed = put(b"video")
     for _ in range(3):
-        with posed_video(uri, digest[:20]) as path:
+        with posed_video(*posed) as path:
             assert path.read_bytes() == b"video"
-    assert (len(digested), len(fetched)) == (1, 3)
+            assert path.name.endswith("posed.mp4")
+    assert (len(digested), len(fetched)) == (1, 1)
+
+
+def test_a_remote_video_that_is_another_one_now_is_refused_and_not_kept(cache):
+    uri, video_id = put(b"video")
+    with posed_video(uri, video_id):
+        pass
+    _, other_id = put(b"other")
+    for _ in range(2):
+        with pytest.raises(InputError, match="no longer the file that the poses were found in"):
+            posed_video(uri, video_id).__enter__()
+    with posed_video(uri, other_id) as path:
+        assert path.read_bytes() == b"other"
+    assert len(list((cache / "videos").iterdir())) == 2
+
+
+def test_where_nothing_can_be_kept_videos_are_fetched_for_each_use(cache, monkeypatch, caplog):
+    cache.write_bytes(b"no folder")
+    fetched, posed = count_fetched(monkeypatch), put(b"video")
+    for _ in range(2):
+        with posed_video(*posed) as path:
+            assert path.read_bytes() == b"video"
+        assert not path.exists()
+    with pytest.raises(InputError, match="no longer the file"):
+        posed_video(posed[0], "0" * 20).__enter__()
+    assert len(fetched) == 3
+    assert [record.message for record in caplog.records] == [
+        "videos are fetched for each use, as none can be kept on this node: Not a directory"
+    ]
 
 
 def test_a_video_that_is_another_one_now_is_refused_also_after_it_was_used(tmp_path):
