@@ -16,8 +16,6 @@ _KNOWS_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _FAR_S = 10.0
 # Containers are searched in the order of decoding, in which a key frame comes up to 16 frames before its time.
 _MARGIN_FRAMES = 32
-# Whose frames say whether any other is made from them. HEVC's say so of those in their own temporal layer.
-_SPARED_CODECS = ("h264",)
 # One for all frames of the file: a frame left to itself has FFmpeg's scaler set up for it anew, which takes longer than
 # its conversion.
 _reformatter = VideoReformatter()
@@ -44,15 +42,15 @@ def decoded_frames(
 ) -> Iterator[Any]:
     """Frames in the order of display; an `Exception` in place of what a broken packet would have given.
 
-    ``wanted``: presentation times in ticks of the frames that are, every frame having one. Of H.264's others those are
-    left out that no frame is made from: half of them, as it is mostly encoded.
+    ``wanted``: presentation times in ticks of the frames that are, every frame having one. Of H.264's and HEVC's others
+    those are left out that no frame is made from: half of them, as they are mostly encoded.
     """
     decoder = _decoder(stream)
     decoder.options = {"max_pixels": str(request["max_pixels"])}
     # Threads report an error some packets late. Videos are decoded beside each other instead.
     decoder.thread_count = 1
     packets = container.demux(stream)
-    spares = None  # which is not known until the first frame has come
+    spares = None if _says_what_is_not_referred_to(decoder) else False  # None until the first frame has come
     while True:
         try:
             packet = next(packets, None)
@@ -67,10 +65,20 @@ def decoded_frames(
         try:
             for frame in decoder.decode(packet):
                 # The second field of a picture may be a packet with a time of its own, which nobody asks for.
-                spares = spares is not False and decoder.name in _SPARED_CODECS and not frame.interlaced_frame
+                spares = spares is not False and not frame.interlaced_frame
                 yield frame
         except av.FFmpegError as error:
             yield error
+
+
+def _says_what_is_not_referred_to(decoder: Any) -> bool:
+    """Whether each frame says if any other is made from it. HEVC's say it of their own temporal layer alone."""
+    if decoder.name == "hevc":
+        # The record in MP4 and Matroska (HEVCDecoderConfigurationRecord of ISO/IEC 14496-15) has the number of layers
+        # in its 22nd byte, 0 where it is not known. Other containers have the parameter sets there, which begin with 0.
+        record = decoder.extradata or b""
+        return len(record) > 21 and record[0] == 1 and record[21] >> 3 & 7 == 1
+    return bool(decoder.name == "h264")
 
 
 def _decoder(stream: Any) -> Any:

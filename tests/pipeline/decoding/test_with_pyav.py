@@ -106,11 +106,21 @@ def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 # Three frames of four are such that no other is made from them.
 _B_FRAMES = ("-c:v", "libx264", "-bf", "3", "-x264-params", "b-adapt=0:b-pyramid=none:scenecut=0")
+_HEVC_B_FRAMES = ("-c:v", "libx265", "-x265-params", "bframes=3:b-adapt=0:b-pyramid=0:scenecut=0:log-level=none")
 
 
-@pytest.mark.parametrize(("name", "container"), [("b.mp4", "mov"), ("b.mkv", "matroska"), ("b.ts", "mpegts")])
-def test_what_nobody_wants_and_nothing_is_made_from_is_not_decoded(tmp_path, monkeypatch, name, container):
-    request, timestamps, frames = read_in_order(write_long(tmp_path / name, _B_FRAMES), container)
+@pytest.mark.parametrize(
+    ("name", "container", "options"),
+    [
+        ("b.mp4", "mov", _B_FRAMES),
+        ("b.mkv", "matroska", _B_FRAMES),
+        ("b.ts", "mpegts", _B_FRAMES),
+        ("hevc.mp4", "mov", _HEVC_B_FRAMES),
+        ("hevc.mkv", "matroska", _HEVC_B_FRAMES),
+    ],
+)
+def test_what_nobody_wants_and_nothing_is_made_from_is_not_decoded(tmp_path, monkeypatch, name, container, options):
+    request, timestamps, frames = read_in_order(write_long(tmp_path / name, options), container)
     decoded = count_decoded(monkeypatch)
     for stride in (3, 5):
         decoded.clear()
@@ -122,16 +132,23 @@ def test_what_nobody_wants_and_nothing_is_made_from_is_not_decoded(tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("name", "container", "options"),
     [
-        (*_B_FRAMES, "-flags", "+ildct+ilme"),
-        ("-c:v", "libx265", "-x265-params", "b-adapt=0:bframes=3:log-level=none"),
-        ("-c:v", "mpeg4", "-bf", "3", "-q:v", "3"),
+        ("fields.mp4", "mov", (*_B_FRAMES, "-flags", "+ildct+ilme")),
+        ("layers.mp4", "mov", _HEVC_B_FRAMES),
+        ("hevc.ts", "mpegts", _HEVC_B_FRAMES),
+        ("mpeg.mp4", "mov", ("-c:v", "mpeg4", "-bf", "3", "-q:v", "3")),
     ],
-    ids=["two fields", "HEVC", "MPEG-4"],
 )
-def test_of_what_may_be_made_from_any_frame_everything_is_decoded(tmp_path, monkeypatch, options):
-    request, timestamps, frames = read_in_order(write_long(tmp_path / "b.mp4", options), "mov")
+def test_of_what_may_be_made_from_any_frame_everything_is_decoded(tmp_path, monkeypatch, name, container, options):
+    path = write_long(tmp_path / name, options)
+    if name == "layers.mp4":
+        content = bytearray(path.read_bytes())
+        layers = content.index(b"hvcC") + 4 + 21
+        assert content[layers] >> 3 & 7 == 1
+        content[layers] += 1 << 3
+        path.write_bytes(content)
+    request, timestamps, frames = read_in_order(path, container)
     decoded, heard = count_decoded(monkeypatch), Heard()
     decode_with_pyav(request, timestamps, np.arange(1, len(frames), 3), heard)
     np.testing.assert_array_equal(heard.pictures, frames[1::3])
