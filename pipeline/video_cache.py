@@ -1,8 +1,8 @@
 """Videos of stores on a node's own disk, for as long as there is room: a training run comes back to each many times.
 
-They lie under ``videos`` in the cache and take a tenth of its disk at most; what was used longest ago goes first. Files
-are locked while they are brought or used. Locks end with their processes, so one that is killed leaves nothing that is
-taken for a video, and nothing that stays for ever.
+They lie under ``videos`` in the cache, take a tenth of its disk at most and leave as much free; what was used longest
+ago goes first. Files are locked while they are brought or used. Locks end with their processes, so one that is killed
+leaves nothing that is taken for a video, and nothing that stays for ever.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from model.artifacts import cache_root
 
 SHARE = 0.1
-"""Of its disk that the cache takes at most."""
+"""Of its disk that the cache takes at most, and that it leaves free: Ray fails where a twentieth is left."""
 
 
 @contextmanager
@@ -69,20 +69,18 @@ def _brought(path: Path, size: int, bring: Callable[[Path], None]) -> None:
 
 def _make_room(folder: Path, size: int) -> None:
     """Remove what was used longest ago, and is not in use, until ``size`` more bytes fit. Raises ``OSError`` if not."""
-    most = int(SHARE * shutil.disk_usage(folder).total)
-    held = []
+    found = []
     for path in folder.iterdir():
-        try:
+        with suppress(FileNotFoundError):
             facts = path.stat()
-        except FileNotFoundError:
-            continue
-        held.append((facts.st_mtime_ns, facts.st_size, path))
-    total = sum(bytes_ for _, bytes_, _ in held)
-    for _, bytes_, path in sorted(held) if size <= most else ():
-        if total + size <= most:
+            found.append((facts.st_mtime_ns, facts.st_size, path))
+    held, disk = sum(bytes_ for _, bytes_, _ in found), shutil.disk_usage(folder)
+    most = min(SHARE * disk.total, held + disk.free - SHARE * disk.total)
+    for _, bytes_, path in sorted(found) if size <= most else ():
+        if held + size <= most:
             break
-        total -= bytes_ * _removed(path)
-    if total + size > most or shutil.disk_usage(folder).free < size:
+        held -= bytes_ * _removed(path)
+    if held + size > most:
         raise OSError(errno.ENOSPC, f"no room in {folder}")
 
 

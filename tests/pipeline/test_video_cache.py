@@ -71,11 +71,19 @@ def test_what_is_larger_than_the_room_removes_nothing(folder, small, size):
     assert names(folder) == ["a"]
 
 
-def test_a_full_disk_is_not_filled_further(folder, monkeypatch):
-    monkeypatch.setattr(video_cache.shutil, "disk_usage", lambda _: Usage(1000, 997, 3))
+def test_a_tenth_of_the_disk_stays_free(folder, monkeypatch):
+    def leave(free: int) -> None:
+        monkeypatch.setattr(video_cache.shutil, "disk_usage", lambda _: Usage(1000, 1000 - free, free))
+
+    leave(104)
+    use("a")
+    leave(100)
+    use("b")
+    assert names(folder) == ["b"]
+    leave(90)
     with pytest.raises(OSError, match="no room"):
-        use("a")
-    assert names(folder) == []
+        use("c")
+    assert names(folder) == ["b"]
 
 
 def test_what_cannot_be_brought_is_brought_by_whoever_asks_next(folder):
