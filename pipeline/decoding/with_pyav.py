@@ -1,6 +1,7 @@
 """Frames by PyAV, and what probing shares with it: opening a file, decoding a stream, a frame's RGB pixels."""
 
 from collections.abc import Container, Iterator
+from contextlib import suppress
 from typing import Any
 
 import av
@@ -16,6 +17,8 @@ _KNOWS_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _FAR_S = 10.0
 # Containers are searched in the order of decoding, in which a key frame comes up to 16 frames before its time.
 _MARGIN_FRAMES = 32
+# Where the container has no index of them, as MPEG-TS, the last key frame is looked for among so many.
+_LOOK_BACK_FRAMES = 640
 # One for all frames of the file: a frame left to itself has FFmpeg's scaler set up for it anew, which takes longer than
 # its conversion.
 _reformatter = VideoReformatter()
@@ -42,8 +45,8 @@ def decoded_frames(
 ) -> Iterator[Any]:
     """Frames in the order of display; an `Exception` in place of what a broken packet would have given.
 
-    ``wanted``: presentation times in ticks of the frames that are, every frame having one. Of H.264's and HEVC's others
-    those are left out that no frame is made from: half of them, as they are mostly encoded.
+    ``wanted``: presentation times, in ticks, of the frames that will be used, where every frame has one. Of the others
+    those may be missing that no frame is made from: half of H.264's and HEVC's, as they are mostly encoded.
     """
     decoder = _decoder(stream)
     decoder.options = {"max_pixels": str(request["max_pixels"])}
@@ -147,11 +150,35 @@ def _until_next_gap(left: np.ndarray, timestamps: np.ndarray, request: dict[str,
 
 
 def _search(container: Any, timestamps: np.ndarray, place: int, request: dict[str, Any]) -> None:
-    target = int(timestamps[max(0, place - _MARGIN_FRAMES)])
+    """Go to a key frame in front of ``place``, or shortly before it; where none is near, to the beginning."""
+    target = max(0, place - _MARGIN_FRAMES)
+    if next(_key_frames(container, timestamps, target, place, request), None) is None:
+        found = [*_key_frames(container, timestamps, max(0, place - _LOOK_BACK_FRAMES), place, request)]
+        target = max(0, found[-1] - _MARGIN_FRAMES) if found else 0
+    _seek(container, timestamps, target, request)
+
+
+def _key_frames(
+    container: Any, timestamps: np.ndarray, first: int, last: int, request: dict[str, Any]
+) -> Iterator[int]:
+    """Places of key frames up to ``last``, from where seeking ``first`` leads, as the container has them."""
+    packets = container.demux(_seek(container, timestamps, first, request))
+    with suppress(av.FFmpegError):
+        for packet in packets:
+            # In the order of decoding, in which a frame comes no later than it is shown.
+            if packet.dts is not None and packet.dts > timestamps[last]:
+                return
+            if packet.is_keyframe and packet.pts is not None and packet.pts <= timestamps[last]:
+                yield int(np.searchsorted(timestamps, packet.pts, side="right")) - 1
+
+
+def _seek(container: Any, timestamps: np.ndarray, place: int, request: dict[str, Any]) -> Any:
+    stream = container.streams[request["stream"]]
     try:
-        container.seek(target, stream=container.streams[request["stream"]])
+        container.seek(int(timestamps[place]), stream=stream)
     except av.FFmpegError as error:
         raise _NotFound from error
+    return stream
 
 
 def _shown(

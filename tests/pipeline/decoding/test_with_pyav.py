@@ -43,6 +43,7 @@ def read_in_order(path: Path, container: str) -> tuple[dict[str, Any], np.ndarra
 _CLOSED = ("-c:v", "libx264", "-g", "40", "-bf", "3")
 _ONE_KEY_FRAME = ("-c:v", "libx264", "-g", "9999", "-sc_threshold", "0")
 _OPEN = (*_CLOSED, "-x264-params", "open-gop=1")
+_RARE = ("-c:v", "libx264", "-g", "120", "-bf", "3", "-sc_threshold", "0")
 
 
 def write_long(path: Path, options: tuple[str, ...]) -> Path:
@@ -56,6 +57,7 @@ def write_long(path: Path, options: tuple[str, ...]) -> Path:
         ("closed.mp4", "mov", _CLOSED),
         ("open.mp4", "mov", _OPEN),
         ("open.ts", "mpegts", _OPEN),
+        ("rare.ts", "mpegts", _RARE),
         ("hevc.mp4", "mov", ("-c:v", "libx265", "-x265-params", "open-gop=1:keyint=40:log-level=none")),
         ("vp9.webm", "matroska", ("-c:v", "libvpx-vp9", "-g", "40", "-cpu-used", "8")),
         ("mpeg2.ts", "mpegts", ("-c:v", "mpeg2video", "-r", "25", "-g", "40", "-bf", "2", "-q:v", "3")),
@@ -75,17 +77,19 @@ def test_what_is_searched_for_is_what_decoding_in_order_gives(tmp_path, name, co
 
 
 @pytest.mark.parametrize(
-    ("options", "wanted", "most"),
+    ("name", "container", "options", "wanted", "most"),
     [
         # A key frame comes every 40 frames, and is looked for 32 in front of what is wanted.
-        (_CLOSED, [0, 399], 1 + 40 + 32),
+        ("many.mp4", "mov", _CLOSED, [0, 399], 1 + 40 + 32),
+        # The last one is the 360th.
+        ("rare.ts", "mpegts", _RARE, [0, 399], 1 + 40),
         # Each once, besides what was decoded until there turned out to be nothing to search for.
-        (_ONE_KEY_FRAME, [0, 130, 260, 399], 1 + 1 + 400),
+        ("one.mp4", "mov", _ONE_KEY_FRAME, [0, 130, 260, 399], 1 + 1 + 400),
+        ("one.ts", "mpegts", _ONE_KEY_FRAME, [0, 130, 260, 399], 1 + 1 + 400),
     ],
-    ids=["many key frames", "one key frame"],
 )
-def test_what_lies_between_is_not_decoded(tmp_path, monkeypatch, options, wanted, most):
-    request, timestamps, _ = read_in_order(write_long(tmp_path / "long.mp4", options), "mov")
+def test_what_lies_between_is_not_decoded(tmp_path, monkeypatch, name, container, options, wanted, most):
+    request, timestamps, _ = read_in_order(write_long(tmp_path / name, options), container)
     decoded = count_decoded(monkeypatch)
     decode_with_pyav(request, timestamps, np.array(wanted), Heard())
     assert len(decoded) <= most
