@@ -53,7 +53,7 @@ def decoded_frames(
     # Threads report an error some packets late. Videos are decoded beside each other instead.
     decoder.thread_count = 1
     packets = container.demux(stream)
-    spares = None if _says_what_is_not_referred_to(decoder) else False  # None until the first frame has come
+    told, spares = _says_what_is_not_referred_to(decoder), False  # until the first frame has come
     while True:
         try:
             packet = next(packets, None)
@@ -68,7 +68,7 @@ def decoded_frames(
         try:
             for frame in decoder.decode(packet):
                 # The second field of a picture may be a packet with a time of its own, which nobody asks for.
-                spares = spares is not False and not frame.interlaced_frame
+                told = spares = told and not frame.interlaced_frame
                 yield frame
         except av.FFmpegError as error:
             yield error
@@ -120,8 +120,8 @@ def decode_with_pyav(request: dict[str, Any], timestamps: np.ndarray, wanted: np
     not decoded, unless the file is known to be damaged: any of them may have to stay on screen then.
     """
     left, reached, searches, cause = wanted[request["first"] :], -1, not request["ordinal"], None
-    spares = not request["ordinal"] and not request["truncated"] and len(wanted) < len(timestamps)
-    times = set(timestamps[wanted].tolist()) if spares else None
+    everything = request["ordinal"] or request["truncated"] or len(wanted) == len(timestamps)
+    times = None if everything else set(timestamps[wanted].tolist())
     while len(left):
         run, far = _until_next_gap(left, timestamps, request) if searches else (left, False)
         try:
@@ -169,7 +169,7 @@ def _key_frames(
             if packet.dts is not None and packet.dts > timestamps[last]:
                 return
             if packet.is_keyframe and packet.pts is not None and packet.pts <= timestamps[last]:
-                yield int(np.searchsorted(timestamps, packet.pts, side="right")) - 1
+                yield _place(timestamps, packet.pts)
 
 
 def _seek(container: Any, timestamps: np.ndarray, place: int, request: dict[str, Any]) -> Any:
@@ -191,8 +191,12 @@ def _shown(
         if isinstance(frame, Exception) or request["ordinal"] or frame.pts is None:
             place += 1
         else:
-            place = int(np.searchsorted(timestamps, frame.pts, side="right")) - 1
+            place = _place(timestamps, frame.pts)
         yield place, frame
+
+
+def _place(timestamps: np.ndarray, pts: int) -> int:
+    return int(np.searchsorted(timestamps, pts, side="right")) - 1
 
 
 def _from_key_frame(shown: Iterator[tuple[int, Any]], reached: int, latest: int) -> Iterator[tuple[int, Any]]:
