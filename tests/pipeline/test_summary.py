@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from model.estimators.tracking import count_people, follow_person
 from model.keypoints import BODY, LEFT_HAND, NUM_KEYPOINTS, RELIABLE, PersonPose
-from pipeline.summary import PARTS, SummaryTally, speed
+from pipeline.summary import PARTS, SummaryTally, speeds
 
 
 def pose(person_id: int = 0, x: float = 0, score: float = 0.8, height: float = 100, width: float = 50) -> PersonPose:
@@ -26,13 +26,15 @@ def told(*frames: list[PersonPose], fps: float = 10) -> dict:
 
 
 def test_motion_is_box_heights_a_second_of_the_sure_body_keypoints():
-    assert speed(pose(x=0), pose(x=10), 0.1) == pytest.approx(10 * 2**0.5 / 100 / 0.1)
-    assert speed(pose(x=0, score=RELIABLE), pose(x=10), 0.1) is None
-    assert speed(pose(), pose(), 0.0) is None, "a repeated frame is no time"
     half = pose(x=10)
     half.scores[BODY][8:] = 0
     half.keypoints[BODY][8:] = 1e6
-    assert speed(pose(x=0), half, 0.1) == pytest.approx(10 * 2**0.5 / 100 / 0.1)
+    before = [pose(x=0), pose(x=0, score=RELIABLE), pose(), pose(x=0)]
+    after = [pose(x=10), pose(x=10), pose(), half]
+    usual, unsure, no_time, without_unsure = speeds(before, after, [0.1, 0.1, 0.0, 0.1])
+    assert usual == without_unsure == pytest.approx(10 * 2**0.5 / 100 / 0.1)
+    assert np.isnan(unsure)
+    assert np.isnan(no_time), "a repeated frame is no time"
     assert told([pose(x=0)], [pose(x=10)], [pose(x=20)])["motion"] == pytest.approx(10 * 2**0.5 / 100 * 10)
 
 
@@ -96,4 +98,24 @@ def test_memory_is_of_people_not_of_frames():
     tally = SummaryTally()
     for index in range(1000):
         tally.add(index / 10, [dataclasses.replace(pose(), person_id=index % 3)])
+        assert len(tally._waiting) <= 64
     assert len(tally._people) == 3
+
+
+def test_how_many_are_counted_together_changes_nothing(monkeypatch):
+    random = np.random.default_rng(0)
+
+    def walk() -> dict:
+        tally = SummaryTally()
+        for index, (places, shown) in enumerate(zip(xs, seen, strict=True)):
+            if index in (40, 90):
+                tally.new_shot()
+            tally.add(
+                index / 10, [pose(who, x, 0.2 + 0.01 * (index % 70)) for who, x in enumerate(places) if shown[who]]
+            )
+        return tally.columns()
+
+    xs, seen = random.uniform(0, 300, (150, 3)), random.random((150, 3)) > 0.2
+    together = walk()
+    monkeypatch.setattr("pipeline.summary._POSES_AT_ONCE", 1)
+    assert walk() == together
