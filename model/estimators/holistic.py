@@ -95,17 +95,20 @@ class Holistic:
             raise ImportError("the holistic pose backend runs on LiteRT: pip install ai-edge-litert") from error
         check_weights(weights)
 
-        def network(name: str, outputs: Sequence[int], signed: bool = False) -> _Network:
-            content = with_outputs(weights / f"{name}.tflite", outputs)
-            return _Network(Interpreter(model_content=content, num_threads=threads), signed)
+        def network(name: str, outputs: Sequence[int] | None = None, signed: bool = False) -> _Network:
+            path = weights / f"{name}.tflite"
+            file: dict[str, Any] = {"model_path": str(path)}
+            if outputs is not None:
+                file = {"model_content": with_outputs(path, outputs)}
+            return _Network(Interpreter(**file, num_threads=threads), signed)
 
-        self._person_detector = network("pose_detection", (0, 1), signed=True)
+        self._person_detector = network("pose_detection", signed=True)
         # All but the outline of the body, which takes a tenth of the time, and landmarks in metres.
         self._body = network("pose_landmark_heavy", (0, 1, 3))
-        self._hand_recrop = network("hand_recrop", (0,))
+        self._hand_recrop = network("hand_recrop")
         self._hand = network("hand_landmark_full", (0, 1))
-        self._face_detector = network("face_detection_short_range", (0, 1), signed=True)
-        self._face = network("face_landmark", (0, 1))
+        self._face_detector = network("face_detection_short_range", signed=True)
+        self._face = network("face_landmark")
         self._person_anchors = anchor_centres(self._person_detector.size, (8, 16, 32, 32, 32))
         self._face_anchors = anchor_centres(self._face_detector.size, (8, 16, 16, 16))
         self._max_people = max_people
