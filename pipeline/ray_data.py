@@ -111,6 +111,8 @@ def configure() -> None:
 class Pace(ExecutionCallback):
     """Has Ray Data's scheduler, which looks round ten times a second, look as seldom as rows end: it pauses for a
     quarter of the time since the last one. Whoever takes the rows says when one ends.
+
+    No pause while actors start: one that is ready would wait that long for its first row.
     """
 
     _last_end = 0.0
@@ -122,7 +124,10 @@ class Pace(ExecutionCallback):
     def before_execution_starts(self, executor: object) -> None:
         self.row_ended()
 
-    def on_execution_step(self, executor: object) -> None:
+    def on_execution_step(self, executor: Any) -> None:
+        if any(operator.get_actor_info().pending for operator in executor._topology):
+            self.row_ended()
+            return
         time.sleep(min(_LONGEST_PAUSE_S, _PAUSE_SHARE * (time.monotonic() - self._last_end)))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -100,7 +101,23 @@ def test_a_ray_of_our_own_looks_for_new_logs_twice_a_second_unless_it_is_said_ot
     assert seen == [chosen or "0"]
 
 
-def test_the_scheduler_looks_round_as_seldom_as_rows_end(monkeypatch):
+class Operator:
+    """Of Ray Data's, as much as is looked at: so many of its actors are still to start."""
+
+    def __init__(self, pending: int) -> None:
+        self._pending = pending
+
+    def get_actor_info(self) -> SimpleNamespace:
+        return SimpleNamespace(pending=self._pending)
+
+
+def executor(pending: int) -> SimpleNamespace:
+    return SimpleNamespace(_topology={Operator(0): None, Operator(pending): None})
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """What the scheduler slept; each of its rounds takes a tenth of a second more."""
     now, pauses = [100.0], list[float]()
 
     def sleep(seconds: float) -> None:
@@ -109,14 +126,31 @@ def test_the_scheduler_looks_round_as_seldom_as_rows_end(monkeypatch):
 
     monkeypatch.setattr(ray_data.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(ray_data.time, "sleep", sleep)
+    return pauses
+
+
+def test_the_scheduler_looks_round_as_seldom_as_rows_end(pauses):
     pace = ray_data.Pace()
     pace.before_execution_starts(None)
     for _ in range(40):
-        pace.on_execution_step(None)
+        pace.on_execution_step(executor(0))
     assert pauses[0] == 0.0
     assert pauses[-1] == 1.0
     # Never long beside what rows take.
     assert all(pause <= (sum(pauses[:n]) + 0.1 * n) / 4 + 1e-9 for n, pause in enumerate(pauses))
     ray_data.Pace.row_ended()
-    pace.on_execution_step(None)
+    pace.on_execution_step(executor(0))
     assert pauses[-1] == 0.0
+
+
+def test_the_scheduler_does_not_pause_while_an_actor_starts(pauses):
+    pace = ray_data.Pace()
+    pace.before_execution_starts(None)
+    for _ in range(40):
+        pace.on_execution_step(executor(0))
+    before = len(pauses)
+    pace.on_execution_step(executor(1))
+    assert len(pauses) == before
+    # Its row has yet to begin.
+    pace.on_execution_step(executor(0))
+    assert pauses[before:] == [0.0]
