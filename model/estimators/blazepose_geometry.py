@@ -1,7 +1,8 @@
 """The arithmetic around the BlazePose networks: anchors, detections, heat maps and the rotated squares they look at.
 
 Constants and order of steps are those of MediaPipe's graphs ``pose_landmark`` and ``holistic_landmark`` (Apache-2.0).
-Points are (..., 2) float, x then y, in pixels of the frame unless said otherwise; angles are radians, clockwise.
+Points are x then y, in pixels of the frame unless said otherwise; angles are radians, clockwise. What concerns a few
+points only is reckoned with plain numbers, which is done sooner than NumPy's calls are made.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import cv2
 import numpy as np
 
 from model.estimators.tracking import box_ious
+
+Point = Sequence[float]
 
 FINGER_SHIFT = 0.1  # of the side: the points given are of the palm, the fingers reach further
 FOREHEAD_SHIFT = 0.1  # of the height: the highest points given are the eyes
@@ -43,7 +46,7 @@ class Detection(NamedTuple):
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
+    return 1 / (1 + np.exp(-np.maximum(logits, -60)))
 
 
 def cut_out(frame: np.ndarray, square: Square, size: int, border: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,8 +66,8 @@ def cut_out(frame: np.ndarray, square: Square, size: int, border: int) -> tuple[
 
 
 def carry(to_frame: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points of a picture that ``cut_out`` made, in the frame."""
-    return points @ to_frame[:, :2].T + to_frame[:, 2]
+    """(N, 2) points of a picture that ``cut_out`` made, in the frame, float64."""
+    return cv2.transform(points.astype(np.float64)[None], to_frame)[0]
 
 
 def search_squares(width: int, height: int) -> list[Square]:
@@ -107,13 +110,16 @@ def decode_detections(
     Overlapping candidates become one at the mean of their points, weighted by score (weighted non-maximum
     suppression, Bazarevsky et al., BlazeFace, 2019).
     """
-    scores = sigmoid(logits)
-    kept = np.flatnonzero(scores > least)
-    kept = kept[np.argsort(-scores[kept], kind="stable")]
+    kept = np.flatnonzero(logits > math.log(least / (1 - least)))
+    kept = kept[np.argsort(-logits[kept], kind="stable")]
+    if not len(kept):
+        return []
+    scores = sigmoid(logits[kept])
     centres = anchors[kept] * size
-    middle, extent = regressions[kept, :2] + centres, regressions[kept, 2:4]
+    candidates = regressions[kept]
+    middle, extent = candidates[:, :2] + centres, candidates[:, 2:4]
     boxes = np.concatenate([middle - extent / 2, middle + extent / 2], axis=1)
-    points = regressions[kept, 4:].reshape(len(kept), regressions.shape[1] // 2 - 2, 2) + centres[:, None]
+    points = candidates[:, 4:].reshape(len(kept), -1, 2) + centres[:, None]
     overlaps = box_ious(boxes, boxes) > 0.3
     np.fill_diagonal(overlaps, True)
     left = np.ones(len(kept), bool)
@@ -121,7 +127,7 @@ def decode_detections(
     for best in range(len(kept)):
         if left[best]:
             cluster = np.flatnonzero(left & overlaps[best])
-            weights = scores[kept[cluster]]
+            weights = scores[cluster]
             mean = (points[cluster] * weights[:, None, None]).sum(axis=0) / weights.sum()
             found.append(Detection(float(weights[0]), mean))
             left[cluster] = False
@@ -134,63 +140,62 @@ def refine_with_heatmap(points: np.ndarray, heatmap: np.ndarray, size: int) -> n
     ``heatmap`` (h, h, J) logits. Each point becomes the centroid of the 7x7 cells around it, where their highest
     probability reaches 0.5 (MediaPipe ``RefineLandmarksFromHeatmapCalculator``).
     """
-    reach = 3
-    cells = heatmap.shape[0]
-    column, row = np.floor(points * (cells / size)).astype(int).T
-    inside = (column >= 0) & (column < cells) & (row >= 0) & (row < cells)
-    around = np.arange(-reach, reach + 1)
-    rows = np.where(inside, row, 0)[:, None, None] + around[None, :, None]
-    columns = np.where(inside, column, 0)[:, None, None] + around[None, None, :]
-    last = cells - 1
-    odds = sigmoid(heatmap[rows.clip(0, last), columns.clip(0, last), np.arange(len(points))[:, None, None]])
-    odds[(rows < 0) | (rows >= cells) | (columns < 0) | (columns >= cells)] = 0
-    sure = inside & (odds.max(axis=(1, 2)) >= 0.5)
-    total = odds[sure].sum(axis=(1, 2))
-    centroid = np.stack([(odds * columns)[sure].sum(axis=(1, 2)), (odds * rows)[sure].sum(axis=(1, 2))], axis=-1)
+    cells, _, count = heatmap.shape
+    columns, rows = np.floor(points * (cells / size)).astype(int).T[..., None] + np.arange(-3, 4)
+    known_columns, known_rows = (columns >= 0) & (columns < cells), (rows >= 0) & (rows < cells)
+    columns, rows = columns[:, None], rows[:, :, None]
+    # Cells beyond the border are read somewhere else, and count for nothing.
+    logits = heatmap.take((rows * cells + columns) * count + np.arange(count)[:, None, None], mode="clip")
+    odds = sigmoid(logits) * (known_rows[:, :, None] & known_columns[:, None])
+    sure = known_rows[:, 3] & known_columns[:, 3] & (odds.max(axis=(1, 2)) >= 0.5)
     refined = points.copy()
-    refined[sure] = centroid / total[:, None] * (size / cells)
+    total = odds.sum(axis=(1, 2))[sure] * (cells / size)
+    refined[sure, 0] = (odds * columns).sum(axis=(1, 2))[sure] / total
+    refined[sure, 1] = (odds * rows).sum(axis=(1, 2))[sure] / total
     return refined
 
 
-def square_through(centre: np.ndarray, rim: np.ndarray, rim_is_up: bool) -> Square:
+def square_through(centre: Point, rim: Point, rim_is_up: bool) -> Square:
     """The square around a circle given by centre and a point of its rim, which lies straight up or down in it."""
-    x, y = rim - centre
+    x, y = rim[0] - centre[0], rim[1] - centre[1]
     angle = math.atan2(y, x) + (math.pi / 2 if rim_is_up else -math.pi / 2)
-    return Square(float(centre[0]), float(centre[1]), 2 * math.hypot(x, y), angle)
+    return Square(centre[0], centre[1], 2 * math.hypot(x, y), angle)
 
 
-def body_square(hips: np.ndarray, rim: np.ndarray) -> Square:
+def body_square(hips: Point, rim: Point) -> Square:
     """Where the body network looks: around the middle of the hips, with a quarter to spare."""
     return square_through(hips, rim, rim_is_up=True).scaled(1.25)
 
 
-def hand_square(wrist: np.ndarray, index: np.ndarray, pinky: np.ndarray) -> Square:
+def hand_square(wrist: Point, index: Point, pinky: Point) -> Square:
     """Where a hand should be, from the body's landmarks: wrist below, knuckles in the middle."""
-    square = square_through((2 * index + pinky) / 3, wrist, rim_is_up=False)
+    knuckles = (2 * index[0] + pinky[0]) / 3, (2 * index[1] + pinky[1]) / 3
+    square = square_through(knuckles, wrist, rim_is_up=False)
     return square.moved_up(FINGER_SHIFT * square.side).scaled(2.7)
 
 
-def recropped_hand_square(centre: np.ndarray, rim: np.ndarray) -> Square:
+def recropped_hand_square(centre: Point, rim: Point) -> Square:
     """Where the hand is, from the two points of the re-crop network."""
     square = square_through(centre, rim, rim_is_up=False)
     return square.moved_up(FINGER_SHIFT * square.side)
 
 
-def eye_level_square(points: np.ndarray, right_eye: np.ndarray, left_eye: np.ndarray) -> Square:
-    """Around (K, 2) ``points``, as long as the larger of their extents, with the eyes level."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    x, y = (low + high) / 2
-    across, down = left_eye - right_eye
-    return Square(float(x), float(y), float((high - low).max()), math.atan2(down, across))
+def eye_level_square(points: Sequence[Point], right_eye: Point, left_eye: Point) -> Square:
+    """Around ``points``, as long as the larger of their extents, with the eyes level."""
+    x, y = zip(*points, strict=True)
+    side = max(max(x) - min(x), max(y) - min(y))
+    angle = math.atan2(left_eye[1] - right_eye[1], left_eye[0] - right_eye[0])
+    return Square((min(x) + max(x)) / 2, (min(y) + max(y)) / 2, side, angle)
 
 
-def face_search_square(face: np.ndarray) -> Square:
+def face_search_square(face: Sequence[Point]) -> Square:
     """Where the face detector looks, from the body's eleven landmarks of the head."""
     return eye_level_square(face, right_eye=face[5], left_eye=face[2]).scaled(3)
 
 
-def face_square(detected: np.ndarray) -> Square:
+def face_square(detected: Sequence[Point]) -> Square:
     """Where the face network looks, from the detector's six points: eyes, nose, mouth, ears."""
-    height = float(np.ptp(detected[:, 1]))
+    heights = [y for _, y in detected]
+    height = max(heights) - min(heights)
     square = eye_level_square(detected, right_eye=detected[0], left_eye=detected[1])
     return square.moved_up(FOREHEAD_SHIFT * height).scaled(2)

@@ -17,9 +17,11 @@ NOSE = ((168, 6), (197, 195), 5, 4, 75, 97, 2, 326, 305)
 EYES = (33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380)
 LIPS = (61, 39, 37, 0, 267, 269, 291, 321, 314, 17, 84, 91, 78, 82, 13, 312, 308, 317, 14, 87)
 
+_BODY_AND_FEET = slice(BODY.start, FEET.stop)
+_LANDMARKS = np.array((*BODY_LANDMARKS, *FEET_LANDMARKS))
 _FACE_PAIRS = np.array(
     [vertex if isinstance(vertex, tuple) else (vertex, vertex) for vertex in (*JAW, *BROWS, *NOSE, *EYES, *LIPS)]
-)
+).T
 
 
 def whole_body(
@@ -33,14 +35,14 @@ def whole_body(
     ``body`` (33, 2) with a score each; ``hands`` left and right, (21, 2) with one presence each, which counts as much
     as the wrist that carries it; ``face`` (468, 2) with one score.
     """
-    keypoints = np.zeros((NUM_KEYPOINTS, 2), np.float32)
-    scores = np.zeros(NUM_KEYPOINTS, np.float32)
-    for part, landmarks in ((BODY, BODY_LANDMARKS), (FEET, FEET_LANDMARKS)):
-        keypoints[part] = body[list(landmarks)]
-        scores[part] = body_scores[list(landmarks)]
+    keypoints = np.empty((NUM_KEYPOINTS, 2), np.float32)
+    scores = np.empty(NUM_KEYPOINTS, np.float32)
+    keypoints[_BODY_AND_FEET] = body[_LANDMARKS]
+    scores[_BODY_AND_FEET] = body_scores[_LANDMARKS]
     for part, wrist, (points, presence) in zip((LEFT_HAND, RIGHT_HAND), (15, 16), hands, strict=True):
         keypoints[part] = points
         scores[part] = presence * body_scores[wrist]
-    keypoints[FACE] = face[0][_FACE_PAIRS].mean(axis=1)
+    mesh = face[0]
+    keypoints[FACE] = (mesh[_FACE_PAIRS[0]] + mesh[_FACE_PAIRS[1]]) / 2
     scores[FACE] = face[1]
     return keypoints, scores.clip(0, 1)

@@ -3,6 +3,8 @@ import math
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.estimators.blazepose_geometry import (
     Square,
@@ -25,7 +27,7 @@ def test_a_point_of_the_cut_out_lies_where_it_was_in_the_frame(angle):
     picture, to_frame = cut_out(frame, Square(170, 110, 120, angle), 64, cv2.BORDER_CONSTANT)
     assert picture.shape == (64, 64, 3)
     rows, columns = np.nonzero(picture[..., 0] > 128)
-    np.testing.assert_allclose(carry(to_frame, np.array([columns.mean(), rows.mean()])), [190, 120], atol=0.6)
+    np.testing.assert_allclose(carry(to_frame, np.array([[columns.mean(), rows.mean()]])), [[190, 120]], atol=0.6)
 
 
 def test_a_body_lying_down_stands_up_in_its_square():
@@ -45,6 +47,8 @@ def test_the_square_of_a_face_has_level_eyes_and_room_above():
     eyes_nose_mouth_ears = np.array([[40, 50], [60, 50], [50, 60], [50, 70], [30, 55], [70, 55]], float)
     square = face_square(eyes_nose_mouth_ears)
     assert square == pytest.approx((50, 60 - 2, 80, 0))
+    nodding = np.array([[45, 20], [55, 20], [50, 60], [50, 70], [40, 55], [60, 55]], float)
+    assert face_square(nodding) == pytest.approx((50, 45 - 5, 100, 0))
 
 
 @pytest.mark.parametrize("size", [(1000, 900), (1920, 1080), (608, 1080), (3000, 500)])
@@ -97,3 +101,20 @@ def test_a_sure_heat_map_moves_a_landmark_and_an_unsure_one_does_not():
     np.testing.assert_array_equal(refined[1], points[1])
     np.testing.assert_allclose(refined[2], [0, 0], atol=0.1)
     np.testing.assert_array_equal(refined[3], points[3])
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([32, 64, 96]))
+def test_landmarks_move_to_the_centroid_of_what_of_their_49_cells_is_in_the_heat_map(seed, size):
+    rng = np.random.default_rng(seed)
+    heatmap = rng.normal(-1.5, 1, (16, 16, 12)).astype(np.float32)
+    points = rng.uniform(-0.2 * size, 1.2 * size, (12, 2)).astype(np.float32)
+    refined = refine_with_heatmap(points, heatmap, size)
+    for joint, (before, after) in enumerate(zip(points, refined, strict=True)):
+        column, row = np.floor(before * (16 / size)).astype(int)
+        rows, columns = (range(max(place - 3, 0), min(place + 4, 16)) for place in (row, column))
+        odds = {(x, y): 1 / (1 + math.exp(-heatmap[y, x, joint])) for y in rows for x in columns}
+        if not (0 <= column < 16 and 0 <= row < 16) or max(odds.values()) < 0.5:
+            np.testing.assert_array_equal(after, before)
+            continue
+        centroid = [sum(place[axis] * odd for place, odd in odds.items()) / sum(odds.values()) for axis in (0, 1)]
+        np.testing.assert_allclose(after, np.array(centroid) * (size / 16), rtol=1e-4, atol=1e-4)
