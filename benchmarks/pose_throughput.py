@@ -9,7 +9,9 @@ this machine has for a second worker, with nothing of Ray's beside them. A rate 
 up to when the last is stored; that Ray starts and the networks are loaded is shown apart.
 
 All that is compared takes turns, forwards in one round and backwards in the next, and the median of the rounds' ratios
-counts: a machine that becomes slower or faster meanwhile does so for all alike.
+counts: a machine that becomes slower or faster meanwhile does so for all alike. Where it does so from one turn to the
+next, as shared ones do, it is more to the point what share of a worker's time its networks computed, in that very run:
+that is shown too.
 
 Memory is that of a worker and its decoders together, at its highest. For length the networks are toys of the same shape
 (one person in every frame, ten milliseconds a frame); decoding, tracking, cuts, rows and files are the real ones.
@@ -33,13 +35,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import ffmpeg
 import imageio_ffmpeg
+import numpy as np
 import psutil
 
+from model.estimators import PoseEstimator
 from model.estimators.selection import EstimatorChoice
 from pipeline.extract import Outcome, run
 from pipeline.extraction import Request, Sampling
@@ -60,33 +64,59 @@ ROWS = (LIMIT, LOOP, LOOPS, DECODING, *PIPELINES.values())
 
 @dataclass(frozen=True)
 class Rate:
-    """What ``frames`` frames of ``videos`` videos took."""
+    """What ``frames`` frames of ``videos`` videos took; ``computing`` by networks, in ``processes`` at once."""
 
     what: str
     frames: int
     videos: int
     seconds: float
+    computing: float = 0.0
+    processes: int = 1
 
     @property
     def fps(self) -> float:
         return self.frames / self.seconds
 
+    @property
+    def busy(self) -> float:
+        """Share of a process's time in which its networks computed."""
+        return self.computing / self.seconds / self.processes
+
 
 class TimedNetwork:
-    """A LiteRT interpreter that adds up the time in which it computes."""
+    """A LiteRT interpreter that adds the seconds in which it computes to the (1,) ``total``.
 
-    seconds = 0.0
+    Of its thread, the only one that it has: what waits for a core, or for Python, is not the networks' time.
+    """
 
-    def __init__(self, interpreter: Any) -> None:
-        self._interpreter = interpreter
+    def __init__(self, interpreter: Any, total: np.ndarray) -> None:
+        self._interpreter, self._total = interpreter, total
 
     def invoke(self) -> None:
-        start = time.perf_counter()
+        start = time.thread_time()
         self._interpreter.invoke()
-        TimedNetwork.seconds += time.perf_counter() - start
+        self._total += time.thread_time() - start
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._interpreter, name)
+
+
+def timed(estimator: Any, total: np.ndarray) -> Any:
+    for network in vars(estimator).values():
+        if hasattr(network, "_interpreter"):
+            network._interpreter = TimedNetwork(network._interpreter, total)
+    return estimator
+
+
+@dataclass(frozen=True)
+class TimedChoice(EstimatorChoice):
+    """The backend that the pipeline uses; each process notes in ``notes`` how long its networks computed."""
+
+    notes: str = ""
+
+    def load(self, device: str = "cpu", threads: int = 1) -> PoseEstimator:
+        path = Path(self.notes) / str(os.getpid())
+        return cast(PoseEstimator, timed(super().load(device, threads), np.memmap(path, np.float64, "w+", shape=1)))
 
 
 def cut_clips(folder: Path, count: int, seconds: float) -> list[Path]:
@@ -109,32 +139,31 @@ def _encode(target: Path, height: int, frames: int | None = None, **cut: float) 
 
 
 @functools.cache
-def timed_estimator() -> Any:
-    """The estimator that the pipeline uses, with one thread, its networks timed; loaded once in a process."""
+def timed_estimator() -> tuple[Any, np.ndarray]:
+    """The estimator that the pipeline uses, with one thread, and its networks' time; loaded once in a process."""
     cv2.setNumThreads(1)
-    estimator: Any = EstimatorChoice("holistic").load()
-    for network in vars(estimator).values():
-        if hasattr(network, "_interpreter"):
-            network._interpreter = TimedNetwork(network._interpreter)
-    return estimator
+    total = np.zeros(1)
+    return timed(EstimatorChoice("holistic").load(), total), total
 
 
 def plain_loop(clips: Sequence[Path], fps: float) -> tuple[Rate, Rate]:
     """One frame after another in this process, and of that the networks alone."""
-    estimator = timed_estimator()
-    TimedNetwork.seconds, frames, start = 0.0, 0, time.perf_counter()
+    estimator, total = timed_estimator()
+    total[:], frames, start = 0, 0, time.perf_counter()
     for clip in clips:
         with read_frames(clip, fps) as reader:
             frames += sum(1 for _ in estimator.track(frame.pixels for frame in reader))
     seconds = time.perf_counter() - start
-    return Rate(LOOP, frames, len(clips), seconds), Rate(LIMIT, frames, len(clips), TimedNetwork.seconds)
+    loop = Rate(LOOP, frames, len(clips), seconds, float(total[0]))
+    return loop, Rate(LIMIT, frames, len(clips), loop.computing, loop.computing)
 
 
 def two_loops(processes: Executor, clips: Sequence[Path], fps: float) -> Rate:
     """Two plain loops at once, each with half of the clips, in processes that stay."""
     start = time.perf_counter()
-    frames = sum(loop.frames for loop, _ in processes.map(plain_loop, (clips[::2], clips[1::2]), (fps, fps)))
-    return Rate(LOOPS, frames, len(clips), time.perf_counter() - start)
+    loops = [loop for loop, _ in processes.map(plain_loop, (clips[::2], clips[1::2]), (fps, fps))]
+    seconds, computing = time.perf_counter() - start, sum(loop.computing for loop in loops)
+    return Rate(LOOPS, sum(loop.frames for loop in loops), len(clips), seconds, computing, len(loops))
 
 
 def decode_alone(clips: Sequence[Path], fps: float) -> Rate:
@@ -148,10 +177,13 @@ def decode_alone(clips: Sequence[Path], fps: float) -> Rate:
 def pipeline_rate(folder: Path, output: Path, fps: float, workers: int) -> tuple[Rate, float]:
     """The whole path, and the seconds before and after it."""
     start = time.time()
-    choice = EstimatorChoice("holistic", None, 4)
-    outcome = _run(Request(str(folder), str(output), choice, Sampling(fps), workers=workers))
+    with tempfile.TemporaryDirectory(prefix="mimicmotion-") as notes:
+        choice = TimedChoice("holistic", None, 4, notes)
+        outcome = _run(Request(str(folder), str(output), choice, Sampling(fps), workers=workers))
+        computing = sum(float(np.fromfile(path)[0]) for path in Path(notes).iterdir())
     seconds = outcome.seconds
-    return Rate(PIPELINES[workers], outcome.frames, len(outcome.done), seconds), time.time() - start - seconds
+    rate = Rate(PIPELINES[workers], outcome.frames, len(outcome.done), seconds, computing, workers)
+    return rate, time.time() - start - seconds
 
 
 def in_turns(folder: Path, clips: Sequence[Path], fps: float, rounds: int) -> tuple[list[dict[str, Rate]], list[float]]:
@@ -267,15 +299,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 rates = [rates[what] for rates in rounds]
                 fps = statistics.median(rate.fps for rate in rates)
                 hourly = fps * rates[0].videos / rates[0].frames * 3600
-                rows.append((what, f"{fps:.2f}", f"{hourly:.0f}", f"{_ratio(rounds, what, LIMIT):.2f}"))
-                figures[what] = {"frames_s": [rate.fps for rate in rates], "videos_h": hourly}
+                busy = f"{statistics.median(rate.busy for rate in rates):.3f}" if what != DECODING else ""
+                rows.append((what, f"{fps:.2f}", f"{hourly:.0f}", f"{_ratio(rounds, what, LIMIT):.2f}", busy))
+                figures[what] = {
+                    "frames_s": [rate.fps for rate in rates],
+                    "videos_h": hourly,
+                    "networks_share": [rate.busy for rate in rates],
+                }
             share, gain = _ratio(rounds, PIPELINES[1], LIMIT), _ratio(rounds, PIPELINES[2], PIPELINES[1])
             second_loop, of_loops = _ratio(rounds, LOOPS, LOOP), _ratio(rounds, PIPELINES[2], LOOPS)
             start_and_end = statistics.median(around)
             figures |= {"share_of_limit": share, "gain_of_second_worker": gain, "start_and_end_s": start_and_end}
             figures |= {"gain_of_second_loop": second_loop, "two_workers_over_two_loops": of_loops}
             passed &= share >= ENOUGH and gain >= ENOUGH_WITH_TWO
-            print(table(("what", "frames/s", "videos/h", "of the limit"), rows))
+            print(table(("what", "frames/s", "videos/h", "of the limit", "networks' share of a process"), rows))
             print(f"\nshare of the limit {share:.2f} (wanted {ENOUGH}), ", end="")
             print(f"two workers {gain:.2f} times one (wanted {ENOUGH_WITH_TWO})")
             print(f"two plain loops {second_loop:.2f} times one, two workers {of_loops:.2f} of two plain loops")
