@@ -35,7 +35,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import ffmpeg
@@ -116,7 +116,8 @@ class TimedChoice(EstimatorChoice):
 
     def load(self, device: str = "cpu", threads: int = 1) -> PoseEstimator:
         path = Path(self.notes) / str(os.getpid())
-        return cast(PoseEstimator, timed(super().load(device, threads), np.memmap(path, np.float64, "w+", shape=1)))
+        estimator: PoseEstimator = timed(super().load(device, threads), np.memmap(path, np.float64, "w+", shape=1))
+        return estimator
 
 
 def cut_clips(folder: Path, count: int, seconds: float) -> list[Path]:
@@ -299,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 rates = [rates[what] for rates in rounds]
                 fps = statistics.median(rate.fps for rate in rates)
                 hourly = fps * rates[0].videos / rates[0].frames * 3600
-                busy = f"{statistics.median(rate.busy for rate in rates):.3f}" if what != DECODING else ""
+                busy = f"{statistics.median(rate.busy for rate in rates):.3f}"
                 rows.append((what, f"{fps:.2f}", f"{hourly:.0f}", f"{_ratio(rounds, what, LIMIT):.2f}", busy))
                 figures[what] = {
                     "frames_s": [rate.fps for rate in rates],

@@ -182,10 +182,9 @@ def recropped_hand_square(centre: Point, rim: Point) -> Square:
 
 def eye_level_square(points: Sequence[Point], right_eye: Point, left_eye: Point) -> Square:
     """Around ``points``, as long as the larger of their extents, with the eyes level."""
-    x, y = zip(*points, strict=True)
-    side = max(max(x) - min(x), max(y) - min(y))
+    (left, right), (top, bottom) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
     angle = math.atan2(left_eye[1] - right_eye[1], left_eye[0] - right_eye[0])
-    return Square((min(x) + max(x)) / 2, (min(y) + max(y)) / 2, side, angle)
+    return Square((left + right) / 2, (top + bottom) / 2, max(right - left, bottom - top), angle)
 
 
 def face_search_square(face: Sequence[Point]) -> Square:
