@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import math
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -147,6 +148,11 @@ def _extract(request: Request, planned: Plan, state: State, storage: Storage) ->
             at_once = 1
 
 
+def fair_share(videos: int, workers: int, at_once: int) -> int:
+    """How many a worker takes in hand: ``at_once``, unless another that starts later would be left without any."""
+    return min(at_once, math.ceil(videos / workers))
+
+
 def _died(uri: str) -> RuntimeError:
     return RuntimeError(
         f"{uri}: its worker died {_ATTEMPTS} times, of a crash in native code or for want of memory; "
@@ -160,6 +166,7 @@ def _pass(
     """Outcomes of those that come to an end, which are then no longer in ``unfinished``."""
     videos = list(unfinished.values())
     resources = PoseResources.of(request.device, request.choice.name, request.workers, len(videos))
+    at_once = fair_share(len(videos), resources.workers, at_once)
     blocks = min(len(videos), _MOST_BLOCKS) if at_once > 1 else len(videos)
     dataset = ray.data.from_items([pack(video) for video in videos], override_num_blocks=blocks).map_batches(
         ExtractPoses,
