@@ -275,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the figures here too")
     # Where two workers have few, it weighs that one ends before the other.
-    parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--clips", type=int, default=36)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each clip")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--fps", type=float, default=15.0)

@@ -21,7 +21,7 @@ from pipeline.progress import EXTRACTION, Display
 from pipeline.quarantine import NAME as QUARANTINE
 from pipeline.quarantine import Quarantined
 from pipeline.quarantine import to_parquet as quarantine_to_parquet
-from pipeline.ray_data import Pace, configure, connect, pool
+from pipeline.ray_data import as_they_end, configure, connect, pool
 from pipeline.resources import PoseResources
 from pipeline.storage import Storage
 from pipeline.tasks import pack, unpack
@@ -179,13 +179,10 @@ def _pass(
         # Not to be tried again, but to be handed back: without retries Ray Data was seen to wait for a lost task.
         max_task_retries=_HAND_BACKS,
     )
-    dataset.context.custom_execution_callback_classes = [Pace]
     waiting: list[Finished] = []
     ends: dict[str, Finished | Quarantined] = {}
-    # Without a batch size and prefetching each video is seen when it is finished, not when the next one is.
-    for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
-        Pace.row_ended()
-        for outcome in map(unpack, batch["packed"]):
+    for block in as_they_end(dataset):
+        for outcome in map(unpack, block["packed"].to_pylist()):
             if isinstance(outcome, Deferred):
                 continue
             if isinstance(outcome, Finished) and outcome.same_as:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,10 +17,12 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
+from cluster.main_thread import MainThread
+
 log = logging.getLogger(__name__)
 
 # Workers have another row in hand meanwhile; it is two steps of the scheduler from the end of one to the next.
-_PAUSE_SHARE = 1 / 4
+_PAUSE_SHARE = 1 / 3
 _LONGEST_PAUSE_S = 1.0
 
 _ANSWERS_WITHIN_S = 10.0
@@ -33,6 +38,15 @@ UNWATCHED = {"enable_metrics_collection": False, "task_events_report_interval_ms
 # With fewer log files than this, 1000 unless it is set, Ray's log monitor looks for new ones ten times a second rather
 # than twice, for up to a hundredth of a core.
 _LOG_FILES = "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD"
+
+# Names and namespaces of actors that Ray Data keeps beside the rows. What it tells them it waits for no answer to.
+_IDLE = (
+    ("datasets_stats_actor", "_dataset_stats_actor"),
+    ("AutoscalingCoordinator", "AutoscalingCoordinator"),
+)
+_LOOKS_EVERY_S = 0.25
+
+_of_our_own = False  # whether the Ray that was joined was started here, and ends with this process
 
 
 def connect(dashboard: bool = False) -> None:
@@ -59,6 +73,8 @@ def connect(dashboard: bool = False) -> None:
 
 
 def _init(address: str, dashboard: bool) -> None:
+    global _of_our_own
+    _of_our_own = False
     os.environ.setdefault(_LOG_FILES, "0")
     options: dict[str, Any] = {"include_dashboard": dashboard, "log_to_driver": True, "logging_level": logging.WARNING}
     if dashboard or address not in ("", "local"):
@@ -66,6 +82,7 @@ def _init(address: str, dashboard: bool) -> None:
         return
     try:
         ray.init(_system_config=UNWATCHED, **options)
+        _of_our_own = True
     except ValueError:
         if address:
             raise
@@ -109,26 +126,69 @@ def configure() -> None:
 
 
 class Pace(ExecutionCallback):
-    """Has Ray Data's scheduler, which looks round ten times a second, look as seldom as rows end: it pauses for a
-    quarter of the time since the last one. Whoever takes the rows says when one ends.
+    """Has Ray Data's two loops in this process turn as seldom as rows end.
 
-    No pause while actors start: one that is ready would wait that long for its first row.
+    Its scheduler looks round ten times a second: it pauses for a third of the time since the last row ended. No pause
+    while actors start: one that is ready would wait that long for its first row. Who takes the rows looks a hundred
+    times a second whether there is one: ``wait`` ends where it will find one.
     """
 
     _last_end = 0.0
+    _executor: Any = None
 
     @classmethod
     def row_ended(cls) -> None:
         cls._last_end = time.monotonic()
 
-    def before_execution_starts(self, executor: object) -> None:
+    @classmethod
+    def wait(cls) -> None:
+        """Until there is a row to take, or will be no more."""
+        while cls._executor.is_alive() and not _something_to_take(cls._executor):
+            time.sleep(_LOOKS_EVERY_S)
+
+    def before_execution_starts(self, executor: Any) -> None:
         self.row_ended()
+        type(self)._executor = executor
 
     def on_execution_step(self, executor: Any) -> None:
         if any(operator.get_actor_info().pending for operator in executor._topology):
             self.row_ended()
             return
         time.sleep(min(_LONGEST_PAUSE_S, _PAUSE_SHARE * (time.monotonic() - self._last_end)))
+
+
+def _something_to_take(executor: Any) -> bool:
+    _, last = executor._output_node
+    return last.output_queue.has_next() or all(operator.has_completed() for operator in executor._topology)
+
+
+def as_they_end(dataset: ray.data.Dataset) -> Iterator[Any]:
+    """The blocks of a dataset, each as soon as it is made."""
+    dataset.context.custom_execution_callback_classes = [Pace]
+    # Comes back with the first, which Ray Data itself waits for.
+    bundles, resting = dataset.iter_internal_ref_bundles(), False
+    while (bundle := next(bundles, None)) is not None:
+        Pace.row_ended()
+        if not resting:
+            resting = True
+            _rest_beside_rows()
+        for block in bundle.blocks:
+            yield ray.get(block.ref)
+        Pace.wait()
+
+
+def _rest_beside_rows() -> None:
+    """In a Ray of our own, have Ray Data's idle actors wake up a few times a second rather than a hundred times."""
+    if not _of_our_own:
+        return
+    for name, namespace in _IDLE:
+        # There is none where Ray has given up or renamed it.
+        with suppress(ValueError):
+            ray.get_actor(name, namespace).__ray_call__.remote(_rest)
+
+
+def _rest(_actor: object) -> None:
+    threading.Thread(target=MainThread(_LOOKS_EVERY_S).rest, daemon=True).start()
 
 
 def pool(size: int, at_once: int = 1) -> ActorPoolStrategy:

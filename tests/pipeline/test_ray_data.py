@@ -2,13 +2,18 @@
 
 import os
 import socket
+import threading
+import time
+from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import ray
 
 from pipeline import ray_data
-from pipeline.ray_data import connect
+from pipeline.ray_data import as_they_end, connect, pool
+from tests.processes import ray_workers, wakings
 
 
 def test_a_cluster_that_does_not_answer_is_named_at_once(monkeypatch):
@@ -137,7 +142,7 @@ def test_the_scheduler_looks_round_as_seldom_as_rows_end(pauses):
     assert pauses[0] == 0.0
     assert pauses[-1] == 1.0
     # Never long beside what rows take.
-    assert all(pause <= (sum(pauses[:n]) + 0.1 * n) / 4 + 1e-9 for n, pause in enumerate(pauses))
+    assert all(pause <= (sum(pauses[:n]) + 0.1 * n) / 3 + 1e-9 for n, pause in enumerate(pauses))
     ray_data.Pace.row_ended()
     pace.on_execution_step(executor(0))
     assert pauses[-1] == 0.0
@@ -154,3 +159,83 @@ def test_the_scheduler_does_not_pause_while_an_actor_starts(pauses):
     # Its row has yet to begin.
     pace.on_execution_step(executor(0))
     assert pauses[before:] == [0.0]
+
+
+def lasting(*seconds: float) -> ray.data.Dataset:
+    """A row that takes so long, each for one of as many actors; it becomes the time when it ended."""
+
+    class Sleeper:
+        def __call__(self, row: dict[str, Any]) -> dict[str, float]:
+            time.sleep(row["item"])
+            return {"ended": time.time()}
+
+    ray_data.configure()
+    rows = ray.data.from_items(list(seconds), override_num_blocks=len(seconds))
+    return rows.map(Sleeper, compute=pool(len(seconds)), num_cpus=0)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_blocks_come_as_they_end_and_ray_datas_idle_actors_rest_in_a_ray_of_our_own(monkeypatch):
+    monkeypatch.setattr(ray_data, "_of_our_own", True)
+    blocks = as_they_end(lasting(0.2, 3.0, 6.5))
+    first, seen = next(blocks)["ended"][0].as_py(), time.time()
+    assert seen < first + 1.5
+    time.sleep(1.0)
+    idle = [process.pid for name in ("_StatsActor", "_AutoscalingCoordinatorActor") for process in ray_workers(name)]
+    assert len(idle) == 2
+    before = [wakings(pid) for pid in idle]
+    time.sleep(1.0)
+    found = [wakings(pid) - earlier for pid, earlier in zip(idle, before, strict=True)]
+    # Ray alone would have them wake up 100 times.
+    assert max(found) < 60, found
+    seen = [time.time() for _ in blocks]
+    assert seen[1] - seen[0] > 0.7
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_nobody_looks_for_a_further_block_while_none_can_be_there(monkeypatch):
+    looked: list[float] = []
+    dataset = lasting(0.1, 2.0)
+    bundles = dataset.iter_internal_ref_bundles
+
+    def watched() -> Iterator[Any]:
+        for bundle in bundles():
+            yield bundle
+            looked.append(time.time())
+
+    monkeypatch.setattr(dataset, "iter_internal_ref_bundles", watched)
+    _, second = (block["ended"][0].as_py() for block in as_they_end(dataset))
+    assert looked[0] > second
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_what_ends_the_whole_run_is_raised():
+    dataset = lasting(0.1)
+    dataset.context.max_errored_blocks = 0
+    broken = dataset.map(lambda row: row["missing"], num_cpus=0)
+    with pytest.raises(ray.exceptions.RayTaskError, match="missing"):
+        list(as_they_end(broken))
+
+
+def test_a_scheduler_that_has_died_is_not_waited_for(monkeypatch):
+    ended = threading.Thread(target=lambda: None)
+    ended.start()
+    ended.join()
+    monkeypatch.setattr(ray_data.Pace, "_executor", ended)
+    ray_data.Pace.wait()
+
+
+def test_actors_that_others_use_too_are_left_alone(monkeypatch):
+    monkeypatch.setattr(ray_data, "_of_our_own", False)
+    monkeypatch.setattr(ray, "get_actor", lambda *place: pytest.fail(f"{place} was asked"))
+    ray_data._rest_beside_rows()
+
+
+@pytest.mark.parametrize(("address", "ours"), [("local", True), ("auto", False)])
+def test_whether_a_ray_is_our_own_is_known(monkeypatch, address, ours):
+    monkeypatch.setattr(ray_data, "_of_our_own", not ours)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: None)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    connect()
+    assert ray_data._of_our_own == ours
