@@ -165,7 +165,7 @@ def _something_to_take(executor: Any) -> bool:
 def as_they_end(dataset: ray.data.Dataset) -> Iterator[Any]:
     """The blocks of a dataset, each as soon as it is made."""
     dataset.context.custom_execution_callback_classes = [Pace]
-    # Comes back with the first, which Ray Data itself waits for.
+    # Not by ``iter_batches``, where a thread of Ray Data's takes them. Comes back with the first, which it waits for.
     bundles, resting = dataset.iter_internal_ref_bundles(), False
     while (bundle := next(bundles, None)) is not None:
         Pace.row_ended()
