@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import json
 import logging
-import math
 import tempfile
 import threading
 import time
@@ -38,9 +37,6 @@ from pipeline.tasks import pack, unpack
 from pipeline.video import FrameReader, VideoError, read_frames
 
 log = logging.getLogger(__name__)
-
-# Videos that are begun as often as this would wait longer for the ledger than they take.
-_OFTEN_S = 0.5
 
 _STAGES = ((VideoError, "decode"), (InputError, "fetch"), (StorageError, "write"))
 
@@ -81,14 +77,10 @@ class Ledger(ProgressBoard):
         self._owners: dict[str, str] = {}
         self._attempts: Counter[str] = Counter()
         self._begun: set[str] = set()
-        self._last_begin = -math.inf
 
     def begin(self, uri: str) -> bool:
         """Whether ``uri`` may be tried: once in a pass. What Ray sends again, its worker having died, has to wait."""
-        now = time.monotonic()
-        if now - self._last_begin < _OFTEN_S:
-            self.hurry()
-        self._last_begin = now
+        self.hurry()
         if uri in self._begun:
             return False
         self._begun.add(uri)
@@ -97,6 +89,7 @@ class Ledger(ProgressBoard):
 
     def claim(self, mark: str, uri: str) -> str | None:
         """``None`` where ``uri`` is to be estimated, else the URI that is or was, empty for one of an earlier run."""
+        self.hurry()
         if mark in self._finished:
             return ""
         owner = self._owners.setdefault(mark, uri)

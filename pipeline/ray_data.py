@@ -22,7 +22,7 @@ from cluster.main_thread import MainThread
 log = logging.getLogger(__name__)
 
 # Workers have another row in hand meanwhile; it is two steps of the scheduler from the end of one to the next.
-_PAUSE_SHARE = 1 / 3
+_PAUSE_SHARE = 1 / 4
 _LONGEST_PAUSE_S = 1.0
 
 _ANSWERS_WITHIN_S = 10.0
@@ -128,7 +128,7 @@ def configure() -> None:
 class Pace(ExecutionCallback):
     """Has Ray Data's two loops in this process turn as seldom as rows end.
 
-    Its scheduler looks round ten times a second: it pauses for a third of the time since the last row ended. No pause
+    Its scheduler looks round ten times a second: it pauses for a quarter of the time since the last row ended. No pause
     while actors start: one that is ready would wait that long for its first row. Who takes the rows looks a hundred
     times a second whether there is one: ``wait`` ends where it will find one.
     """
@@ -166,12 +166,10 @@ def as_they_end(dataset: ray.data.Dataset) -> Iterator[Any]:
     """The blocks of a dataset, each as soon as it is made."""
     dataset.context.custom_execution_callback_classes = [Pace]
     # Not by ``iter_batches``, where a thread of Ray Data's takes them. Comes back with the first, which it waits for.
-    bundles, resting = dataset.iter_internal_ref_bundles(), False
+    bundles = dataset.iter_internal_ref_bundles()
+    _rest_beside_rows()
     while (bundle := next(bundles, None)) is not None:
         Pace.row_ended()
-        if not resting:
-            resting = True
-            _rest_beside_rows()
         for block in bundle.blocks:
             yield ray.get(block.ref)
         Pace.wait()
