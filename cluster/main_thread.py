@@ -71,3 +71,11 @@ class MainThread:
             time.sleep(_BETWEEN_S)
             if self._resting:
                 signal.raise_signal(_SIGNAL)
+
+
+def rest_between_looks(_actor: object, every_s: float) -> None:
+    """What another's actor is to call, by ``__ray_call__``, for it to see so often only what it has been told.
+
+    Here rather than with the caller: the actor imports this file for it, and should not import Ray Data.
+    """
+    threading.Thread(target=MainThread(every_s).rest, daemon=True).start()

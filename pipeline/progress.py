@@ -33,7 +33,7 @@ class Status:
 
 # How often a board looks whether somebody has called, unless calls are to be answered at once.
 _LOOKS_EVERY_S = 0.25
-_HURRIES_FOR_S = 1.0
+_HURRIES_FOR_S = 0.25
 
 
 class ProgressBoard:

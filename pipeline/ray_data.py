@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -16,8 +15,9 @@ from urllib.parse import urlsplit
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.data._internal.execution.node_trackers import ActorLocationTracker
 
-from cluster.main_thread import MainThread
+from cluster.main_thread import rest_between_looks
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +39,13 @@ UNWATCHED = {"enable_metrics_collection": False, "task_events_report_interval_ms
 # than twice, for up to a hundredth of a core.
 _LOG_FILES = "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD"
 
-# Names and namespaces of actors that Ray Data keeps beside the rows. What it tells them it waits for no answer to.
+# Names and namespaces of actors that Ray Data keeps beside the rows. It waits for an answer from the last alone, in its
+# scheduler, where rows are handed out of which workers have another in hand.
+_TRACKER = "ActorLocationTracker", "ActorLocationTracker"
 _IDLE = (
     ("datasets_stats_actor", "_dataset_stats_actor"),
     ("AutoscalingCoordinator", "AutoscalingCoordinator"),
+    _TRACKER,
 )
 _LOOKS_EVERY_S = 0.25
 
@@ -165,6 +168,10 @@ def _something_to_take(executor: Any) -> bool:
 def as_they_end(dataset: ray.data.Dataset) -> Iterator[Any]:
     """The blocks of a dataset, each as soon as it is made."""
     dataset.context.custom_execution_callback_classes = [Pace]
+    # Blocks are small, and actors take as many as they may: of memory, which would be shared out at every turn anew,
+    # there is enough. That is two fifths of the scheduler's work.
+    dataset.context.op_resource_reservation_enabled = False
+    _make_tracker()
     # Not by ``iter_batches``, where a thread of Ray Data's takes them. Comes back with the first, which it waits for.
     bundles = dataset.iter_internal_ref_bundles()
     _rest_beside_rows()
@@ -175,6 +182,17 @@ def as_they_end(dataset: ray.data.Dataset) -> Iterator[Any]:
         Pace.wait()
 
 
+def _make_tracker() -> None:
+    """In a Ray of our own, have the tracker that Ray Data would make, with one thread in place of eight.
+
+    An actor with several leaves its main thread to Ray, and could not have it rest.
+    """
+    if _of_our_own:
+        name, namespace = _TRACKER
+        made: Any = ActorLocationTracker
+        made.options(name=name, namespace=namespace, lifetime="detached", get_if_exists=True).remote()
+
+
 def _rest_beside_rows() -> None:
     """In a Ray of our own, have Ray Data's idle actors wake up a few times a second rather than a hundred times."""
     if not _of_our_own:
@@ -182,11 +200,7 @@ def _rest_beside_rows() -> None:
     for name, namespace in _IDLE:
         # There is none where Ray has given up or renamed it.
         with suppress(ValueError):
-            ray.get_actor(name, namespace).__ray_call__.remote(_rest)
-
-
-def _rest(_actor: object) -> None:
-    threading.Thread(target=MainThread(_LOOKS_EVERY_S).rest, daemon=True).start()
+            ray.get_actor(name, namespace).__ray_call__.remote(rest_between_looks, _LOOKS_EVERY_S)
 
 
 def pool(size: int, at_once: int = 1) -> ActorPoolStrategy:

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -174,15 +175,25 @@ def lasting(*seconds: float) -> ray.data.Dataset:
     return rows.map(Sleeper, compute=pool(len(seconds)), num_cpus=0)
 
 
+def end_named(name: str, namespace: str) -> None:
+    """End the actor of that name, if there is one, and wait until it has ended."""
+    with suppress(ValueError):
+        while True:
+            ray.kill(ray.get_actor(name, namespace))
+            time.sleep(0.1)
+
+
 @pytest.mark.usefixtures("local_ray")
 def test_blocks_come_as_they_end_and_ray_datas_idle_actors_rest_in_a_ray_of_our_own(monkeypatch):
     monkeypatch.setattr(ray_data, "_of_our_own", True)
+    end_named(*ray_data._TRACKER)  # of a test before, to which this Ray was not its own
     blocks = as_they_end(lasting(0.2, 3.0, 6.5))
     first, seen = next(blocks)["ended"][0].as_py(), time.time()
     assert seen < first + 1.5
     time.sleep(1.0)
-    idle = [process.pid for name in ("_StatsActor", "_AutoscalingCoordinatorActor") for process in ray_workers(name)]
-    assert len(idle) == 2
+    names = ("_StatsActor", "_AutoscalingCoordinatorActor", "ActorLocationTracker")
+    idle = [process.pid for name in names for process in ray_workers(name)]
+    assert len(idle) == 3
     before = [wakings(pid) for pid in idle]
     time.sleep(1.0)
     found = [wakings(pid) - earlier for pid, earlier in zip(idle, before, strict=True)]
