@@ -17,6 +17,7 @@ FFmpeg's own conversion, with the stream's colour matrix; HDR is not tone-mapped
 import json
 import logging
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -106,7 +107,9 @@ def probe_video(path: str | Path, *, limits: VideoLimits | None = None, deadline
     Raises:
         VideoError: the file is not an accepted video, is beyond the limits, or cannot be read.
     """
-    return _probe(Path(path), limits or VideoLimits(), deadline_s).info
+    index, child = _probe(Path(path), limits or VideoLimits(), deadline_s)
+    child.close()
+    return index.info
 
 
 def read_frames(
@@ -140,19 +143,20 @@ def read_frames(
     if times is not None and not (np.isfinite(times).all() and (np.diff(times) >= 0).all()):
         raise ValueError("at_s is not rising; give times in seconds, none before the one in front of it")
     path, limits = Path(path), limits or VideoLimits()
-    index = _probe(path, limits, deadline_s)
+    index, child = _probe(path, limits, deadline_s)
     if times is not None:
         sources = frames_at(index.seconds, times)
     elif fps is None:
         sources = np.arange(0, len(index.timestamps), stride)
     elif index.info.duration_s * fps > limits.max_frames:
+        child.close()
         raise VideoError(
             f"{path}: {index.info.duration_s:.0f} s at {fps:g} fps are more than {limits.max_frames} frames, "
             "the limit. Cut it, or ask for a lower rate."
         )
     else:
         sources = sample_indices(index.seconds, index.info.duration_s, fps)
-    return FrameReader(path, index, sources, fps or index.info.fps / stride, deadline_s)
+    return FrameReader(path, index, sources, fps or index.info.fps / stride, deadline_s, child)
 
 
 class FrameReader(Iterator[Frame]):
@@ -167,7 +171,9 @@ class FrameReader(Iterator[Frame]):
         decoder: which library is decoding, "decord" or "PyAV".
     """
 
-    def __init__(self, path: Path, index: _Index, sources: np.ndarray, fps: float, deadline_s: float) -> None:
+    def __init__(
+        self, path: Path, index: _Index, sources: np.ndarray, fps: float, deadline_s: float, prober: DecoderProcess
+    ) -> None:
         self.info = index.info
         self.sources = sources
         self.fps = fps
@@ -184,6 +190,10 @@ class FrameReader(Iterator[Frame]):
         self._failures: list[str] = []
         self._received = 0
         self._process: DecoderProcess | None = None
+        # It has PyAV, and the file's pages at hand.
+        self._prober: DecoderProcess | None = prober
+        if self.decoder != "PyAV":
+            self._end_process()
         self._frames = self._read()
         if self.truncated:
             logger.warning("%s ends before its header says; its %d readable frames are used", path, self.info.frames)
@@ -209,9 +219,10 @@ class FrameReader(Iterator[Frame]):
         self._end_process()
 
     def _end_process(self) -> None:
-        if self._process is not None:
-            self._process.close()
-            self._process = None
+        for process in (self._process, self._prober):
+            if process is not None:
+                process.close()
+        self._process = self._prober = None
 
     def _read(self) -> Generator[Frame, None, None]:
         pixels: np.ndarray | None = None
@@ -234,14 +245,10 @@ class FrameReader(Iterator[Frame]):
         """The next wanted picture from whichever decoder gives it; None where the video has no more."""
         while True:
             try:
-                if self._process is None:
-                    self._process = self._start()
-                kind, payload = self._process.receive(max(self._frame_bytes, _INFO_BYTES))
-                if kind == FRAME and len(payload) == self._frame_bytes:
+                kind, payload = (self._process or self._start()).receive(_INFO_BYTES)
+                if kind == FRAME:
                     self._received += 1
                     return np.frombuffer(payload, np.uint8).reshape(self.info.height, self.info.width, 3)
-                if kind == FRAME:
-                    raise DecoderDied(f"sent a frame of {len(payload)} bytes, not {self._frame_bytes}")
                 if not self._decoders:
                     return None
                 raise DecoderDied("ended early")
@@ -260,15 +267,18 @@ class FrameReader(Iterator[Frame]):
         self.decoder = self._decoders.pop(0)
 
     def _start(self) -> DecoderProcess:
-        return DecoderProcess(
+        self._process, self._prober = self._prober or DecoderProcess(self.decoder, self._deadline_s), None
+        self._process.ask(
             self._index.request | {"task": self.decoder, "first": self._received},
-            self._deadline_s,
             self.info.width * self.info.height,
-            {"timestamps": self._index.timestamps, "wanted": self._wanted},
+            (self._index.timestamps, self._wanted),
+            self._frame_bytes,
         )
+        return self._process
 
 
-def _probe(path: Path, limits: VideoLimits, deadline_s: float) -> _Index:
+def _probe(path: Path, limits: VideoLimits, deadline_s: float) -> tuple[_Index, DecoderProcess]:
+    """What the file holds, and the child that has found it, which can be asked for its frames."""
     request: dict[str, Any] = {
         # Absolute, so that no name can be taken for a protocol or an option.
         "path": str(path.absolute()),
@@ -278,9 +288,12 @@ def _probe(path: Path, limits: VideoLimits, deadline_s: float) -> _Index:
         "max_frames": limits.max_frames,
     }
     try:
-        with DecoderProcess(request | {"task": "probe"}, deadline_s, limits.max_pixels, {}) as child:
+        with ExitStack() as ending:
+            child = ending.enter_context(DecoderProcess("PyAV", deadline_s))
+            child.ask(request | {"task": "probe"}, limits.max_pixels)
             facts = json.loads(bytes(child.receive(_INFO_BYTES)[1]))
             timestamps = np.frombuffer(child.receive(8 * limits.max_frames)[1], np.int64)
+            ending.pop_all()
     except DecoderRefused as refusal:
         raise VideoError(f"{path}: {refusal}.") from refusal
     except DecoderDied as death:
@@ -304,4 +317,4 @@ def _probe(path: Path, limits: VideoLimits, deadline_s: float) -> _Index:
         pixel_format=facts["pixel_format"],
         truncated=facts["truncated"],
     )
-    return _Index(info, timestamps, seconds, facts["plain"], request | facts)
+    return _Index(info, timestamps, seconds, facts["plain"], request | facts), child

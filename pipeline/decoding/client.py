@@ -1,27 +1,29 @@
 """The parent's end of a decoder child: start it, hear it within a deadline, end it."""
 
-import fcntl
 import json
 import os
 import select
 import signal
+import socket
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from pipeline.decoding.fork_server import RUNNING, ForkServerLost, begin, drop
-from pipeline.decoding.protocol import HEADER, REFUSED, TICK
+from pipeline.decoding.protocol import ASKED, FRAME, HEADER, REFUSED, TAKEN, TICK
 
 # Python, NumPy and two decoders map about 0.4 GB before the first picture.
 _MEMORY_BASE_BYTES = 2 << 30
 # Up to 17 reference frames, what the decoder's threads and queues hold, and RGB copies, at 16 bits a sample.
 _MEMORY_FRAMES = 48
-_PIPE_BYTES = 1 << 20
+# Pictures that a child may be ahead by, as far as they fit into so many bytes.
+_PLACES = 4
+_PLACES_BYTES = 32 << 20
 _END_WITHIN_S = 10.0
 
 
@@ -36,46 +38,71 @@ class DecoderDied(Exception):
 class DecoderProcess:
     """A running decoder child, in a session of its own so that it can be ended with all that it started."""
 
-    def __init__(
-        self, request: Mapping[str, Any], deadline_s: float, frame_pixels: int, arrays: Mapping[str, np.ndarray]
+    def __init__(self, library: str, deadline_s: float) -> None:
+        """Start the child.
+
+        Args:
+            library: which is to read, one of `fork_server.LIBRARIES`.
+            deadline_s: longest silence allowed while it has something to do, in seconds.
+
+        Raises:
+            DecoderDied: it could not be started.
+        """
+        self._deadline_s = deadline_s
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
+        self._memory: BinaryIO | None = None
+        self._frame_bytes = 0
+        self._socket, theirs = socket.socketpair()
+        self._ended = False
+        try:
+            with theirs:
+                self._server, self._pid = begin(
+                    library, (theirs.fileno(), self._errors.fileno(), self._errors.fileno())
+                )
+        except ForkServerLost as lost:
+            self._ended = True
+            self.close()
+            raise DecoderDied(f"could not be started: {lost}") from lost
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+
+    def ask(
+        self, request: Mapping[str, Any], frame_pixels: int, arrays: Sequence[np.ndarray] = (), frame_bytes: int = 0
     ) -> None:
-        """Start the child on a request.
+        """Have the child do something. Once it has answered it may be asked again.
 
         Args:
             request: what `process.py` reads; `arrays` are added to it as int64, in order.
-            deadline_s: longest silence allowed, in seconds.
-            frame_pixels: pixels of one frame, which the child's memory limit is made from.
+            frame_pixels: pixels of one frame, which the child's memory limit is made from. Not more than before.
+            frame_bytes: of each picture that is to come, 0 where none is.
+
+        Raises:
+            DecoderDied: it has ended.
         """
-        self._deadline_s = deadline_s
+        self._frame_bytes, self._place = frame_bytes, 0
+        self._places = max(1, min(_PLACES, _PLACES_BYTES // max(1, frame_bytes)))
         head = dict(request) | {
             "memory_bytes": _MEMORY_BASE_BYTES + _MEMORY_FRAMES * 3 * frame_pixels,
-            **{name: len(values) for name, values in arrays.items()},
+            "arrays": [len(values) for values in arrays],
+            "places": self._places,
         }
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
-        self._pipe, answers = os.pipe()
-        self._ended = False
-        # A file, not a pipe: a child that hangs before it reads would block us here.
-        with tempfile.TemporaryFile() as asked, os.fdopen(answers, "wb"):
+        # A file, not the socket: a child that hangs before it reads would block us here.
+        with tempfile.TemporaryFile() as asked:
             asked.write(json.dumps(head).encode() + b"\n")
-            for values in arrays.values():
+            for values in arrays:
                 asked.write(values.astype(np.int64).tobytes())
             asked.seek(0)
+            files = [asked.fileno()]
+            if frame_bytes:
+                self._memory = _memory_file(self._places * frame_bytes)
+                files.append(self._memory.fileno())
             try:
-                self._server, self._pid = begin(
-                    "decord" if request["task"] == "decord" else "PyAV",
-                    (asked.fileno(), answers, self._errors.fileno()),
-                )
-            except ForkServerLost as lost:
-                self._ended = True
-                self.close()
-                raise DecoderDied(f"could not be started: {lost}") from lost
-        self._poll = select.poll()
-        self._poll.register(self._pipe, select.POLLIN)
-        with suppress(OSError):  # the system's limit on pipe memory is used up: a small pipe works too
-            fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+                socket.send_fds(self._socket, [ASKED], files)
+            except OSError as error:
+                raise DecoderDied(self._how_it_ended()) from error
 
     def receive(self, longest: int) -> tuple[bytes, memoryview]:
-        """The next message: its kind and its bytes, in a buffer of their own.
+        """The next message: its kind and its bytes, those of a picture where it is one, in a buffer of their own.
 
         Raises:
             DecoderRefused: the child says that it cannot read the file.
@@ -85,12 +112,26 @@ class DecoderProcess:
             kind, length = HEADER.unpack(self._read(HEADER.size))
             if kind != TICK:
                 break
+        if kind == FRAME:
+            return kind, self._taken(length)
         if length > longest:
             raise DecoderDied(f"sent {length} bytes where at most {longest} were due")
         payload = self._read(length)
         if kind == REFUSED:
             raise DecoderRefused(bytes(payload).decode(errors="replace"))
         return kind, payload
+
+    def _taken(self, length: int) -> memoryview:
+        if self._memory is None or length != self._frame_bytes:
+            raise DecoderDied(f"sent a frame of {length} bytes, not {self._frame_bytes}")
+        # Read, not mapped: if the child cuts the file short this gives less, and does not crash.
+        buffer = np.empty(length, np.uint8).data
+        if os.preadv(self._memory.fileno(), [buffer], self._place * length) != length:
+            raise DecoderDied("took away the memory that its frames are in")
+        self._place = (self._place + 1) % self._places
+        with suppress(OSError):  # it has ended: that was the last
+            self._socket.send(TAKEN)
+        return buffer
 
     def _read(self, count: int) -> memoryview:
         # Not a bytearray, which is filled with zeros first.
@@ -101,7 +142,10 @@ class DecoderProcess:
             left = until - time.monotonic()
             if left <= 0 or not self._poll.poll(left * 1000):
                 raise DecoderDied(f"gave no sign of life for {self._deadline_s:g} s")
-            got = os.readv(self._pipe, [view])
+            try:
+                got = self._socket.recv_into(view)
+            except ConnectionError:  # with something from us that it has not read
+                got = 0
             if not got:
                 raise DecoderDied(self._how_it_ended())
             view = view[got:]
@@ -132,10 +176,10 @@ class DecoderProcess:
                 self._server.end(self._pid)
             except ForkServerLost:
                 drop(self._server)
-        if self._pipe >= 0:
-            os.close(self._pipe)
-            self._pipe = -1
+        self._socket.close()
         self._errors.close()
+        if self._memory is not None:
+            self._memory.close()
 
     def __enter__(self) -> "DecoderProcess":
         return self
@@ -144,3 +188,13 @@ class DecoderProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _memory_file(count: int) -> BinaryIO:
+    """A file of so many bytes that is nowhere but in memory, where Python knows of such."""
+    if hasattr(os, "memfd_create"):
+        made: BinaryIO = os.fdopen(os.memfd_create("frames"), "w+b")
+    else:
+        made = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
+    made.truncate(count)
+    return made

@@ -70,7 +70,7 @@ def probe(request: dict[str, Any], channel: Channel) -> None:
             "pixel_format": frame.format.name,
             "stream": stream.index,
         }
-        info["first_picture"] = zlib.crc32(rgb_pixels(frame, info).data)
+        info["first_picture"] = zlib.crc32(np.ascontiguousarray(rgb_pixels(frame, info)).data)
     timestamps, timing = _index(request, info["stream"], channel)
     info["plain"] = plain and not timing["truncated"]
     channel.send(INFO, json.dumps(info | timing).encode())

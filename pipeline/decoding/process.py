@@ -5,7 +5,7 @@ open file. It is forked from one that has imported the decoder and reads no file
 that one, `client.py` of those that read.
 """
 
-import json
+import gc
 import os
 import resource
 import signal
@@ -60,22 +60,21 @@ def _work(request: dict[str, Any], arrays: Sequence[np.ndarray], channel: Channe
         decode_with_pyav(request, timestamps, wanted, channel)
 
 
-def read_one() -> None:
-    """Do what standard input asks for, answer on standard output, and end."""
-    # Native libraries print where they like; the messages get a descriptor that they do not know.
-    channel = Channel(os.dup(1))
-    os.dup2(2, 1)
-    with os.fdopen(os.dup(0), "rb") as asked:
-        request = json.loads(asked.readline())
-        arrays = [np.frombuffer(asked.read(8 * request.get(name, 0)), np.int64) for name in ("timestamps", "wanted")]
-    confine(request["memory_bytes"])
+def answer_parent() -> None:
+    """Do what the parent asks for over the socket that is standard input, one after another, and end."""
+    # Native libraries print where they like, and may read; the socket gets a descriptor that they do not know.
+    channel = Channel(os.dup(0))
+    os.dup2(1, 0)
     try:
-        _work(request, arrays, channel)
+        while (asked := channel.next_request()) is not None:
+            request, arrays = asked
+            confine(request["memory_bytes"])
+            _work(request, arrays, channel)
     except Refused as reason:
         channel.send(REFUSED, str(reason).encode())
     except MemoryError:
         channel.send(REFUSED, b"it takes more memory than a decoder is given. Scale it down")
-    except BrokenPipeError:
+    except ConnectionError:
         pass  # the parent has all that it wanted
     except Exception as error:
         channel.send(REFUSED, f"reading it failed ({type(error).__name__}: {error}); it may be damaged".encode())
@@ -101,7 +100,7 @@ class _Children:
             for descriptor in descriptors:
                 os.close(descriptor)
             threading.Thread(target=_end_with, args=(server,), daemon=True).start()
-            read_one()
+            answer_parent()
         except BaseException:
             # What was asked for is the parent's own doing; whatever goes wrong with it must not go on as a server.
             sys.excepthook(*sys.exc_info())
@@ -142,6 +141,7 @@ def main() -> None:
             import pipeline.decoding.with_decord
         else:
             import pipeline.decoding.probe  # noqa: F401
+    gc.freeze()
     connection, children = socket.socket(fileno=0), _Children()
     while True:
         message, descriptors, _, _ = socket.recv_fds(connection, REQUEST.size, 3)

@@ -94,7 +94,10 @@ def _decoder(stream: Any) -> Any:
 
 
 def rgb_pixels(frame: Any, request: dict[str, Any]) -> np.ndarray:
-    """A decoded frame as (height, width, 3) uint8 RGB: the size asked for, upright, white where it is transparent."""
+    """A decoded frame as (height, width, 3) uint8 RGB: the size asked for, upright, white where it is transparent.
+
+    Its rows may lie apart in memory.
+    """
     width, height, rotation = request["width"], request["height"], request["rotation"]
     size = {"width": height, "height": width} if rotation % 180 else {"width": width, "height": height}
     pixels: np.ndarray
@@ -104,8 +107,11 @@ def rgb_pixels(frame: Any, request: dict[str, Any]) -> np.ndarray:
         alpha = picture[..., 3:].astype(np.uint16)
         pixels = ((picture[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
     else:
-        pixels = _reformatter.reformat(frame, format="rgb24", **size).to_ndarray()
-    return upright(pixels, rotation, request["mirrored"])
+        (plane,) = _reformatter.reformat(frame, format="rgb24", **size).planes
+        # Where it lies: its rows are mostly longer than they look.
+        strides = plane.line_size, 3, 1
+        pixels = np.ndarray((plane.height, plane.width, 3), np.uint8, memoryview(plane), strides=strides)
+    return upright(pixels, rotation, request["mirrored"]) if rotation or request["mirrored"] else pixels
 
 
 class _NotFound(Exception):

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline import video
 from pipeline.decoding import client, fork_server
-from pipeline.video import VideoError, probe_video, read_frames
+from pipeline.video import VideoError, VideoLimits, probe_video, read_frames
 from tests.pipeline.clips import write_moving
 
 needs_decord = pytest.mark.skipif(find_spec("decord") is None, reason="decord has no wheel for this machine")
@@ -140,6 +140,56 @@ def test_no_process_is_left_when_reading_ends_early(clip, end):
                 next(frames)
 
     assert not children()
+
+
+def test_pyav_reads_in_the_process_that_has_looked_at_the_file(clip):
+    with read_frames(clip, 3) as frames:
+        assert frames.decoder == "PyAV"
+        found = children()
+        assert len(found) == 1
+        next(frames)
+        assert children() == found
+
+
+def test_no_process_is_left_of_a_video_whose_frames_are_not_asked_for(clip):
+    with pytest.raises(VideoError, match="more than 30 frames"):
+        read_frames(clip, 100, limits=VideoLimits(max_frames=30))
+    probe_video(clip)
+    with read_frames(clip, 3):
+        pass
+    with suppress(ZeroDivisionError), read_frames(clip):
+        assert not children()  # decord's begins with the first frame
+        raise ZeroDivisionError
+    assert not children()
+
+
+@pytest.mark.parametrize("kept", ["0", "1000"])
+def test_a_child_that_cuts_the_memory_of_its_frames_short_is_a_video_error(clip, failing, kept):
+    files = "os.path.realpath('/proc/self/fd/' + fd)"
+    cut = f"[os.ftruncate(int(fd), {kept}) for fd in os.listdir('/proc/self/fd') if 'memfd:frames' in {files}]"
+    say = "channel._write(memoryview(protocol.HEADER.pack(kind, payload.nbytes)))"
+    failing("frames == 4", f"{cut}; {say}; time.sleep(600)")
+
+    with pytest.raises(VideoError, match="took away the memory"):
+        with read_frames(clip, stride=2) as frames:
+            list(frames)
+    assert not children()
+
+
+@pytest.mark.parametrize("size", ["2x2", "640x480", "3840x2160"])
+def test_a_reader_that_falls_behind_gets_every_picture_as_it_was(tmp_path, size):
+    clip = write_moving(tmp_path / "moving.ts", 12, size=size)
+    with read_frames(clip) as frames:
+        assert frames.decoder == "PyAV"
+        at_once = [frame.pixels.copy() for frame in frames]
+    with read_frames(clip) as frames:
+        late = []
+        for frame in frames:
+            time.sleep(0.02)
+            late.append(frame.pixels)
+    for ours, theirs in zip(late, at_once, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len({pixels.tobytes() for pixels in late}) > 1 or size == "2x2"
 
 
 def test_even_a_hanging_child_ends_when_its_parent_is_killed(clip):

@@ -128,7 +128,7 @@ class Deaf:
     def send(self, kind, payload=b""): pass
     def tick(self): pass
 
-index = _probe(Path(sys.argv[1]), VideoLimits(), 60)
+index, _ = _probe(Path(sys.argv[1]), VideoLimits(), 60)
 arrays = index.timestamps, np.arange(5)
 before = set(sys.modules)
 _work(index.request | {{"task": "{task}", "first": 0}}, arrays, Deaf())
