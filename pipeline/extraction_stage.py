@@ -110,8 +110,9 @@ class ExtractPoses:
     """
 
     def __init__(self, request: Request, threads: int, storage: Storage, ledger: str, at_once: int) -> None:
-        # While the networks load, so that the first video need not wait for them.
-        start_servers()
+        # While the networks load, so that the first video need not wait for them. Only where every frame is looked at
+        # is there something for decord.
+        start_servers(("PyAV", "decord") if request.sampling.stride == 1 else ("PyAV",))
         # OpenCV's own threads cost more than they gain on crops of a few hundred pixels.
         cv2.setNumThreads(threads)
         self._unusable: Exception | None = None

@@ -38,14 +38,16 @@ UNWATCHED = {"enable_metrics_collection": False, "task_events_report_interval_ms
 # With fewer log files than this, 1000 unless it is set, Ray's log monitor looks for new ones ten times a second rather
 # than twice, for up to a hundredth of a core.
 _LOG_FILES = "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD"
+# How often Ray's agent describes all its processes for the dashboard, every 5 s unless it is set.
+_AGENT_MS = "REPORTER_UPDATE_INTERVAL_MS"
 
-# Names and namespaces of actors that Ray Data keeps beside the rows. It waits for an answer from the last alone, in its
-# scheduler, where rows are handed out of which workers have another in hand.
+# Names and namespaces of actors that Ray Data keeps beside the rows, and how often they are to look what they have been
+# told. It waits for an answer from the last alone, in its scheduler, while workers have another row in hand.
 _TRACKER = "ActorLocationTracker", "ActorLocationTracker"
 _IDLE = (
-    ("datasets_stats_actor", "_dataset_stats_actor"),
-    ("AutoscalingCoordinator", "AutoscalingCoordinator"),
-    _TRACKER,
+    (("datasets_stats_actor", "_dataset_stats_actor"), 1.0),
+    (("AutoscalingCoordinator", "AutoscalingCoordinator"), 1.0),
+    (_TRACKER, 0.25),
 )
 _LOOKS_EVERY_S = 0.25
 
@@ -83,6 +85,7 @@ def _init(address: str, dashboard: bool) -> None:
     if dashboard or address not in ("", "local"):
         ray.init(**options)
         return
+    os.environ.setdefault(_AGENT_MS, "60000")
     try:
         ray.init(_system_config=UNWATCHED, **options)
         _of_our_own = True
@@ -197,10 +200,10 @@ def _rest_beside_rows() -> None:
     """In a Ray of our own, have Ray Data's idle actors wake up a few times a second rather than a hundred times."""
     if not _of_our_own:
         return
-    for name, namespace in _IDLE:
+    for (name, namespace), every_s in _IDLE:
         # There is none where Ray has given up or renamed it.
         with suppress(ValueError):
-            ray.get_actor(name, namespace).__ray_call__.remote(rest_between_looks, _LOOKS_EVERY_S)
+            ray.get_actor(name, namespace).__ray_call__.remote(rest_between_looks, every_s)
 
 
 def pool(size: int, at_once: int = 1) -> ActorPoolStrategy:

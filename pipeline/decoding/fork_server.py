@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -113,9 +113,9 @@ def begin(library: str, descriptors: tuple[int, int, int]) -> tuple[ForkServer, 
         raise
 
 
-def start_servers() -> None:
-    """Have both servers import their decoders now rather than when the first file is asked for."""
-    for library in LIBRARIES:
+def start_servers(libraries: Iterable[str]) -> None:
+    """Have the servers of these import their decoders now rather than when the first file is asked for."""
+    for library in libraries:
         _server(library)
 
 

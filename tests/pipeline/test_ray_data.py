@@ -107,6 +107,21 @@ def test_a_ray_of_our_own_looks_for_new_logs_twice_a_second_unless_it_is_said_ot
     assert seen == [chosen or "0"]
 
 
+@pytest.mark.parametrize(
+    ("dashboard", "chosen", "given"), [(False, None, "60000"), (False, "7", "7"), (True, None, "")]
+)
+def test_without_a_dashboard_its_agent_describes_processes_once_a_minute(monkeypatch, dashboard, chosen, given):
+    name, seen = "REPORTER_UPDATE_INTERVAL_MS", []
+    monkeypatch.setenv(name, chosen or "")  # for it to be as before when the test has ended
+    if chosen is None:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: seen.append(os.environ.get(name, "")))
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    connect(dashboard)
+    assert seen == [given]
+
+
 class Operator:
     """Of Ray Data's, as much as is looked at: so many of its actors are still to start."""
 
