@@ -22,7 +22,7 @@ import ray
 
 from cluster.main_thread import MainThread
 from model.artifacts import sha256
-from pipeline.decoding.fork_server import start_servers
+from pipeline.decoding.fork_server import LIBRARIES, start_servers
 from pipeline.extraction import Request, fingerprint, settings_of
 from pipeline.inputs import InputError, local_copy, version_at
 from pipeline.listing import Video
@@ -112,7 +112,7 @@ class ExtractPoses:
     def __init__(self, request: Request, threads: int, storage: Storage, ledger: str, at_once: int) -> None:
         # While the networks load, so that the first video need not wait for them. Only where every frame is looked at
         # is there something for decord.
-        start_servers(("PyAV", "decord") if request.sampling.stride == 1 else ("PyAV",))
+        start_servers(LIBRARIES if request.sampling.stride == 1 else ["PyAV"])
         # OpenCV's own threads cost more than they gain on crops of a few hundred pixels.
         cv2.setNumThreads(threads)
         self._unusable: Exception | None = None

@@ -35,7 +35,6 @@ class Channel:
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
-        self._descriptor = descriptor
         self._spoke = time.monotonic()
 
     def next_request(self) -> tuple[dict[str, Any], list[np.ndarray]] | None:
@@ -59,12 +58,11 @@ class Channel:
         """
         if kind == FRAME:
             self._put(payload)
-            length, view = payload.nbytes, memoryview(b"")
+            self._socket.sendall(HEADER.pack(kind, payload.nbytes))
         else:
             view = memoryview(payload).cast("B")
-            length = len(view)
-        self._write(memoryview(HEADER.pack(kind, length)))
-        self._write(view)
+            self._socket.sendall(HEADER.pack(kind, len(view)))
+            self._socket.sendall(view)
         self._spoke = time.monotonic()
 
     def tick(self) -> None:
@@ -80,7 +78,3 @@ class Channel:
         np.copyto(self._places[self._next].reshape(pixels.shape), pixels)
         self._free -= 1
         self._next = (self._next + 1) % len(self._places)
-
-    def _write(self, view: memoryview) -> None:
-        while view:
-            view = view[os.write(self._descriptor, view) :]

@@ -70,7 +70,7 @@ def children() -> set[int]:
         ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV", None),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV", 40),
         ("raise ValueError('no more')", "no more", None),
-        ("os.write(channel._descriptor, b'not a message at all')", "were due", None),
+        ("channel._socket.sendall(b'not a message at all')", "were due", None),
         ("time.sleep(600)", "no sign of life for 2 s", None),
     ],
 )
@@ -167,7 +167,7 @@ def test_no_process_is_left_of_a_video_whose_frames_are_not_asked_for(clip):
 def test_a_child_that_cuts_the_memory_of_its_frames_short_is_a_video_error(clip, failing, kept):
     files = "os.path.realpath('/proc/self/fd/' + fd)"
     cut = f"[os.ftruncate(int(fd), {kept}) for fd in os.listdir('/proc/self/fd') if 'memfd:frames' in {files}]"
-    say = "channel._write(memoryview(protocol.HEADER.pack(kind, payload.nbytes)))"
+    say = "channel._socket.sendall(protocol.HEADER.pack(kind, payload.nbytes))"
     failing("frames == 4", f"{cut}; {say}; time.sleep(600)")
 
     with pytest.raises(VideoError, match="took away the memory"):
