@@ -164,7 +164,8 @@ def _pass(
     request: Request, unfinished: dict[str, Video], storage: Storage, ledger: str, at_once: int
 ) -> Iterator[Finished | Quarantined]:
     """Outcomes of those that come to an end, which are then no longer in ``unfinished``."""
-    videos = list(unfinished.values())
+    # The largest first: of those that are begun last, on which other workers then wait, each takes little.
+    videos = sorted(unfinished.values(), key=lambda video: video.size_bytes, reverse=True)
     resources = PoseResources.of(request.device, request.choice.name, request.workers, len(videos))
     at_once = fair_share(len(videos), resources.workers, at_once)
     blocks = min(len(videos), _MOST_BLOCKS) if at_once > 1 else len(videos)

@@ -62,15 +62,16 @@ def identify(uri: str, kind: str, known: Mapping[tuple[str, str], str]) -> Input
     return InputFile(uri, version, _digest(uri, kind) if digest is None else digest)
 
 
-def version_at(uri: str, kind: str, patient: bool = True) -> str:
-    """What the store says of a file now, which changes when the file does. Raises as ``identify``, reading nothing.
+def version_at(uri: str, kind: str) -> str:
+    """A short text that changes when the file does. Raises as ``identify``, reading nothing."""
+    return version_of(info_at(uri, kind))
+
+
+def info_at(uri: str, kind: str, patient: bool = True) -> Mapping[str, Any]:
+    """What the store says of a file now (fsspec's ``info``). Raises as ``identify``, reading nothing.
 
     Unless ``patient``, a store that answers with an error is not asked again.
     """
-    return version_of(_info(uri, kind, patient))
-
-
-def _info(uri: str, kind: str, patient: bool = True) -> Mapping[str, Any]:
     with _reading(uri, kind):
         filesystem, path = open_filesystem(uri)
         info = patiently(lambda: filesystem.info(path), f"asking for {uri}") if patient else filesystem.info(path)
@@ -155,7 +156,7 @@ def posed_video(uri: str, video_id: str) -> Iterator[Path]:
     its digest when it is; a local one is read for it once in a process. Raises ``InputError`` where it is another one
     now, and as ``local_copy``.
     """
-    info = _info(uri, "video")
+    info = info_at(uri, "video")
     version = version_of(info)
     filesystem, path = open_filesystem(uri)
     if isinstance(filesystem, LocalFileSystem):

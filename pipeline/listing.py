@@ -12,7 +12,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from model.artifacts import ArtifactError, absolute, open_filesystem, version_of
 from pipeline.catalog_file import FORMATS, RowError, is_text, read_rows, resolve
-from pipeline.inputs import InputError, InputMissing, InputRefused, check_size, version_at
+from pipeline.inputs import InputError, InputMissing, InputRefused, check_size, info_at
 from pipeline.quarantine import Quarantined
 from pipeline.retries import patiently
 from pipeline.threads import attempt, in_threads
@@ -33,13 +33,14 @@ class ListingError(ValueError):
 class Video:
     """A listed file. ``line`` is its place, from 1; ``row`` its catalog row.
 
-    ``version`` is what its store says of it, empty where the store did not answer.
+    ``version`` is what its store says of it. Where the store did not answer, it is empty, and ``size_bytes`` 0.
     """
 
     uri: str
     version: str
     line: int
     row: Mapping[str, Any]
+    size_bytes: int = 0
 
     def failed(self, error: BaseException, stage: str, attempts: int = 1) -> Quarantined:
         """The quarantine's row of this video."""
@@ -158,7 +159,7 @@ def _take(listing: Listing, uri: str, line: int, info: Mapping[str, Any]) -> Non
     try:
         _check_name(uri)
         check_size(uri, "video", info)
-        listing.videos.append(Video(uri, version_of(info), line, row))
+        listing.videos.append(Video(uri, version_of(info), line, row, int(info["size"])))
     except InputError as error:
         listing.failed.append(_failed(error, _shown(uri), line, row))
 
@@ -203,10 +204,12 @@ def _of_catalog(catalog: str) -> Listing:
             raw: Mapping[str, Any] = {} if isinstance(row, RowError) else {**row, "uri": row.get(column)}
             listing.failed.append(Quarantined.of(error, "list", str(raw.get(column) or ""), line, raw))
     # Where a store does not answer now, a worker will ask again, and wait as long as that takes.
-    versions = in_threads(lambda uri: attempt(lambda: version_at(uri, "video", patient=False)), list(named))
-    for (uri, (line, named_row)), version in zip(named.items(), versions, strict=True):
-        if isinstance(version, (InputRefused, InputMissing, ArtifactError)):
-            listing.failed.append(_failed(version, uri, line, named_row))
+    infos = in_threads(lambda uri: attempt(lambda: info_at(uri, "video", patient=False)), list(named))
+    for (uri, (line, named_row)), info in zip(named.items(), infos, strict=True):
+        if isinstance(info, (InputRefused, InputMissing, ArtifactError)):
+            listing.failed.append(_failed(info, uri, line, named_row))
+        elif isinstance(info, Exception):
+            listing.videos.append(Video(uri, "", line, named_row))
         else:
-            listing.videos.append(Video(uri, version if isinstance(version, str) else "", line, named_row))
+            listing.videos.append(Video(uri, version_of(info), line, named_row, int(info["size"])))
     return listing
