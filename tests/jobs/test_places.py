@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from model.estimators.holistic_weights import holistic_weights
 from tests.jobs.conftest import s3_client
 from tests.jobs.test_animate_catalog import SMALL
 from tests.jobs.toy_estimator import make_toy_dwpose
+from tests.processes import kill_with_descendants
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sys.executable).parent
@@ -115,11 +115,9 @@ def cluster(home: Path) -> Iterator[tuple[str, dict[str, str]]]:
             time.sleep(0.2)
         yield f"http://127.0.0.1:{dashboard}", environment
     finally:
-        os.killpg(head.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            head.wait(20)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(head.pid, signal.SIGKILL)
+        # Asked to end, it takes half a minute.
+        kill_with_descendants(head.pid)
+        head.wait()
 
 
 @pytest.fixture(scope="module")

@@ -128,6 +128,20 @@ def test_a_catalog_names_videos_in_one_of_three_columns(folder, column):
     assert {(entry.line, entry.stage) for entry in listing.failed} == {(3, "list"), (4, "list"), (6, "check")}
 
 
+def test_each_video_has_its_size_unless_its_store_does_not_answer(folder, monkeypatch):
+    (folder / "b.mp4").write_bytes(b"a longer video")
+    catalog = folder / "catalog.csv"
+    catalog.write_text("uri\nb.mp4\na.mkv\n")
+    assert [video.size_bytes for video in list_videos(f"{folder}/*.m*").videos] == [5, 14, 5]
+    assert [video.size_bytes for video in list_videos(str(catalog)).videos] == [14, 5]
+
+    def busy(*_arguments, **_options):
+        raise OSError("503 Slow Down")
+
+    monkeypatch.setattr("pipeline.listing.info_at", busy)
+    assert [(video.version, video.size_bytes) for video in list_videos(str(catalog)).videos] == [("", 0)] * 2
+
+
 @pytest.mark.parametrize("column", ["uri", "video", "driving"])
 def test_the_quarantine_of_a_catalog_is_a_catalog_of_what_failed(folder, tmp_path, column):
     catalog = folder / "catalog.csv"
