@@ -225,8 +225,7 @@ def in_turns(folder: Path, clips: Sequence[Path], fps: float, rounds: int) -> Ro
     with ProcessPoolExecutor(2, get_context("spawn")) as processes:
         two_loops(processes, clips[:2], fps)  # the processes load the networks
         turns: list[Callable[[], list[Rate]]] = [
-            # In such a process too: the networks of Ray's processes have memory in large pages, and so has the limit.
-            lambda: [*processes.submit(plain_loop, clips, fps).result(), decode_alone(clips, fps)],
+            lambda: [*plain_loop(clips, fps), decode_alone(clips, fps)],
             lambda: pipeline(1),
             lambda: pipeline(2),
             lambda: [two_loops(processes, clips, fps)],

@@ -38,9 +38,6 @@ UNWATCHED = {"enable_metrics_collection": False, "task_events_report_interval_ms
 # With fewer log files than this, 1000 unless it is set, Ray's log monitor looks for new ones ten times a second rather
 # than twice, for up to a hundredth of a core.
 _LOG_FILES = "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD"
-# Memory in pages of 2 MB, where the kernel gives such to who asks for them: the pose networks compute 3 % faster, and
-# what the denoiser imports takes a tenth less.
-_MALLOC, _HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 # How often Ray's agent describes all its processes for the dashboard, every 5 s unless it is set.
 _AGENT_MS = "REPORTER_UPDATE_INTERVAL_MS"
 
@@ -84,7 +81,6 @@ def _init(address: str, dashboard: bool) -> None:
     global _of_our_own
     _of_our_own = False
     os.environ.setdefault(_LOG_FILES, "0")
-    os.environ.setdefault(_MALLOC, _HUGE_PAGES)
     options: dict[str, Any] = {"include_dashboard": dashboard, "log_to_driver": True, "logging_level": logging.WARNING}
     if dashboard or address not in ("", "local"):
         ray.init(**options)

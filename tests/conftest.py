@@ -33,7 +33,6 @@ torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 # As where a job starts Ray itself.
 os.environ["RAY_LOG_MONITOR_MANY_FILES_THRESHOLD"] = "0"
-os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
 
 
 def ffmpeg(*arguments: str | Path) -> None:
