@@ -115,7 +115,7 @@ def cluster(home: Path) -> Iterator[tuple[str, dict[str, str]]]:
             time.sleep(0.2)
         yield f"http://127.0.0.1:{dashboard}", environment
     finally:
-        # Asked to end, it takes half a minute.
+        # Asked to end, it takes more than 20 s.
         kill_with_descendants(head.pid)
         head.wait()
 
