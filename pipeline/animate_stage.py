@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from cluster.client import animate
+from cluster.exiting import exit_at_once
 from cluster.pool import WorkersUnusable
 from cluster.snapshots import Snapshots
 from cluster.video_run import KillsWorkers
@@ -46,6 +47,7 @@ class AnimateRows:
         storage: Storage,
         board: str,
     ) -> None:
+        exit_at_once()
         self._choice, self._weights = choice, weights
         self._grid = latent_grid(weights_of(choice.model, choice.checkpoint)[0])
         self._coordinator, self._snapshot_every = coordinator, snapshot_every

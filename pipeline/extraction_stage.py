@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import ray
 
+from cluster.exiting import exit_at_once
 from cluster.main_thread import MainThread
 from model.artifacts import sha256
 from pipeline.decoding.fork_server import LIBRARIES, start_servers
@@ -110,6 +111,7 @@ class ExtractPoses:
     """
 
     def __init__(self, request: Request, threads: int, storage: Storage, ledger: str, at_once: int) -> None:
+        exit_at_once()
         # While the networks load, so that the first video need not wait for them. Only where every frame is looked at
         # is there something for decord.
         start_servers(LIBRARIES if request.sampling.stride == 1 else ["PyAV"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cluster.exiting import exit_at_once
 from model.estimators.selection import EstimatorChoice
 from model.estimators.tracking import track_person
 from model.framing import fit_picture
@@ -31,6 +32,7 @@ class EstimatePoses:
     def __init__(
         self, choice: EstimatorChoice, device: str, half: bool, threads: int, storage: Storage, board: str
     ) -> None:
+        exit_at_once()
         self._unusable: Exception | None = None
         try:
             self._estimator = patiently(lambda: choice.load(device, threads), "loading the pose networks")

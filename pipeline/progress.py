@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 
+from cluster.exiting import exit_at_once
 from cluster.main_thread import MainThread
 from pipeline.progress_line import shown, time_left
 
@@ -40,6 +41,7 @@ class ProgressBoard:
     """What the workers last said. An actor, so that asking and telling never wait for work."""
 
     def __init__(self) -> None:
+        exit_at_once()
         self._status = Status()
         self._main, self._hurried = MainThread(_LOOKS_EVERY_S), 0.0
         threading.Thread(target=self._doze, daemon=True).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -52,9 +53,14 @@ class ModelChoice:
 
     def engine(self, threads: int) -> SegmentEngine:
         """What a segment worker computes with."""
-        # Here and not above: it brings diffusers and transformers, seconds that only those workers need spend.
-        from model.segments import SegmentEngine
-
+        # Here and not above: it brings diffusers and transformers, seconds that only those workers need spend. A fifth
+        # of them would go to looking for garbage among what importing makes, which is there to stay.
+        gc.disable()
+        try:
+            from model.segments import SegmentEngine
+        finally:
+            gc.freeze()
+            gc.enable()
         return SegmentEngine.load(threads, **vars(self))
 
 
