@@ -4,20 +4,51 @@ from __future__ import annotations
 
 import io
 import logging
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from jobs.arguments import WRONG_REQUEST
 
 
 def exit_code(work: Callable[[], int]) -> int:
-    """Do a job's work with its log on standard error; a wrong request is one line and ``WRONG_REQUEST``."""
+    """Do a job's work with its log on standard error; a wrong request is one line and ``WRONG_REQUEST``.
+
+    So is an interruption from the keyboard, or by whoever ends processes (``ray job stop``, a scheduler, a shutdown):
+    what the work holds is given back first. The code is then the shell's, 128 and the signal's number.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that is no UTF-8 must not end a job when everything is written.
         sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    ended_by: list[int] = []
     try:
-        return work()
+        with _told_to_end(ended_by):
+            return work()
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from what is finished", file=sys.stderr)
+        return 128 + (ended_by[0] if ended_by else signal.SIGINT)
     except (OSError, RuntimeError, ValueError) as error:  # what names a file, a row or a setting is one of these
         print(f"error: {error}", file=sys.stderr)
         return WRONG_REQUEST
+
+
+@contextmanager
+def _told_to_end(by: list[int]) -> Iterator[None]:
+    """SIGTERM ends the block as the keyboard would, where Python can hear it; its number is noted."""
+
+    def interrupt(number: int, _frame: Any) -> None:
+        by.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

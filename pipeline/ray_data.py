@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -65,7 +67,8 @@ def connect(dashboard: bool = False) -> None:
         _see(address)
         for left in reversed(range(_STARTS)):
             try:
-                _init(address, dashboard)
+                with _told_to_end_as_before():
+                    _init(address, dashboard)
                 return
             except Exception as error:
                 # A bare one, where Ray's own parts take more than half a minute to find each other.
@@ -75,6 +78,15 @@ def connect(dashboard: bool = False) -> None:
                 raise RuntimeError(
                     f"Ray cannot be joined or started ({error}); run again, with less beside it"
                 ) from error
+
+
+@contextmanager
+def _told_to_end_as_before() -> Iterator[None]:
+    """Keep what this process does at SIGTERM: Ray takes it for a crash, and the process ends with what it holds."""
+    ours = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(ours) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ours)
 
 
 def _init(address: str, dashboard: bool) -> None:

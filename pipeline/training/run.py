@@ -179,6 +179,8 @@ def _fit(trainer: TorchTrainer) -> None:
         trainer.fit()
     except TrainingFailedError as error:  # which is no kind of RuntimeError
         raise RuntimeError(str(error)) from error
+    except SystemExit as end:  # Ray Train's answer to the keyboard, when it has ended its workers
+        raise KeyboardInterrupt from end
 
 
 def _clips(request: Request, grid: LatentGrid) -> FigureClips | FootageClips:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,4 +64,11 @@ def test_workers_that_fail_too_often_are_an_error_that_jobs_know(monkeypatch):
 
     monkeypatch.setattr(run.TorchTrainer, "fit", fit)
     with pytest.raises(RuntimeError, match="out of memory"):
+        run._fit(run.TorchTrainer.__new__(run.TorchTrainer))
+
+
+def test_an_interruption_of_ray_train_is_one_of_the_job(monkeypatch):
+    # As it is answered there: SIGINT ends the workers, and then this.
+    monkeypatch.setattr(run.TorchTrainer, "fit", lambda self: sys.exit(1))
+    with pytest.raises(KeyboardInterrupt):
         run._fit(run.TorchTrainer.__new__(run.TorchTrainer))
