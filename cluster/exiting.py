@@ -2,8 +2,9 @@
 
 Ray takes leave of the node, then Python clears up, then Ray's own destructors run, and these can wait for ever for a
 lock that they hold themselves (2.60: a message that was still to be published is destroyed while the queue is locked
-that its answer goes to, ``CoreWorkerProcess::HandleAtExit``). Three of 24 workers that animate rows were seen to
-stay so, with all their memory, long after their jobs. And Python's clearing up takes most of a second of a core.
+that its answer goes to, ``CoreWorkerProcess::HandleAtExit``). On a machine with little else to do three of 24 workers
+that animate rows stayed so, with all their memory, after their jobs. And Python's clearing up takes most of a second of
+a core.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def test_a_name_that_is_no_utf_8_is_told_like_any_other(monkeypatch: pytest.Monk
     assert out.getvalue() == b"done, in /data/run\\udcff\n"
 
 
+@pytest.fixture
+def keyboard() -> Iterator[None]:
+    """Python hears the keyboard, though the tests run in the background, where shells have it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("keyboard")
 @pytest.mark.parametrize(("by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_is_one_line_and_what_was_held_is_given_back(capsys, by, code) -> None:
     held, before = ["output"], signal.getsignal(signal.SIGTERM)
