@@ -84,9 +84,11 @@ def connect(dashboard: bool = False) -> None:
 def _told_to_end_as_before() -> Iterator[None]:
     """Keep what this process does at SIGTERM: Ray takes it for a crash, and the process ends with what it holds."""
     ours = signal.getsignal(signal.SIGTERM)
-    yield
-    if callable(ours) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, ours)
+    try:
+        yield
+    finally:
+        if callable(ours) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)
 
 
 def _init(address: str, dashboard: bool) -> None:

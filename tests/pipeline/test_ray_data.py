@@ -1,6 +1,7 @@
 """Joining Ray."""
 
 import os
+import signal
 import socket
 import threading
 import time
@@ -52,6 +53,29 @@ def test_a_ray_that_starts_at_the_third_attempt_has_started(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "local")
     connect()
     assert len(started) == 3
+
+
+def test_what_a_process_does_at_sigterm_stays_its_own_at_every_attempt(monkeypatch):
+    started = []
+
+    def init(**options) -> None:
+        started.append(signal.getsignal(signal.SIGTERM))
+        signal.signal(signal.SIGTERM, lambda *_: pytest.fail("that is Ray's"))
+        if len(started) < 2:
+            raise Exception("The current node timed out during startup.")
+
+    def ours(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    before = signal.signal(signal.SIGTERM, ours)
+    try:
+        connect()
+        assert [*started, signal.getsignal(signal.SIGTERM)] == [ours] * 3
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_what_is_wrong_with_the_settings_is_not_tried_again(monkeypatch):
