@@ -38,7 +38,10 @@ def exit_code(work: Callable[[], int]) -> int:
 
 @contextmanager
 def _told_to_end(by: list[int]) -> Iterator[None]:
-    """SIGTERM ends the block as the keyboard would, where Python can hear it; its number is noted."""
+    """SIGTERM ends the block as the keyboard would, where Python can hear it.
+
+    Its number is noted: Ray Train raises an interruption of its own for any.
+    """
 
     def interrupt(number: int, _frame: Any) -> None:
         by.append(number)
