@@ -11,7 +11,7 @@ import base64
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -83,6 +83,14 @@ class PoseFileWriter:
         self._writer.close()
 
 
+class _Place(NamedTuple):
+    """Where a video is in a file: its row of the contents table, its first row of poses, and how many there are."""
+
+    number: int
+    first: int
+    rows: int
+
+
 class PoseFile:
     """A file that ``PoseFileWriter`` wrote, open for reading.
 
@@ -97,10 +105,11 @@ class PoseFile:
             self.contents = read_contents(metadata)
         except (pa.ArrowException, KeyError, ValueError, OSError) as error:
             raise PoseTableError(f"{name} is no pose table of this job ({type(error).__name__}: {error})") from error
-        self._first_row: dict[str, tuple[int, int]] = {}
+        self._places: dict[str, _Place] = {}
         start = 0
-        for video_id, rows in zip(*(self.contents[name].to_pylist() for name in ("video_id", "rows")), strict=True):
-            self._first_row[video_id] = start, rows
+        columns = (self.contents[name].to_pylist() for name in ("video_id", "rows"))
+        for number, (video_id, rows) in enumerate(zip(*columns, strict=True)):
+            self._places[video_id] = _Place(number, start, rows)
             start += rows
         sizes = [self._parquet.metadata.row_group(i).num_rows for i in range(self._parquet.num_row_groups)]
         if sum(sizes) != start:
@@ -108,9 +117,14 @@ class PoseFile:
         self._group_starts = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
         self._cached: tuple[int, pa.Table] | None = None
 
+    def about(self, video_id: str) -> dict[str, Any]:
+        """One video's row of ``contents``."""
+        (row,) = self.contents.slice(self._places[video_id].number, 1).to_pylist()
+        return dict(row)
+
     def rows(self, video_id: str) -> Iterator[pa.Table]:
         """The rows of one video, a row group's worth at a time. Neighbours in a row group read it once."""
-        first, count = self._first_row[video_id]
+        _, first, count = self._places[video_id]
         end = first + count
         for group, start in enumerate(self._group_starts[:-1]):
             stop = self._group_starts[group + 1]
@@ -124,12 +138,6 @@ class PoseFile:
             table = self._parquet.read_row_group(group).replace_schema_metadata(None)
             self._cached = group, table.cast(SCHEMA)
         return self._cached[1]
-
-
-def contents_row(video_id: str, contents: pa.Table) -> dict[str, Any]:
-    """One video's row of a contents table."""
-    (row,) = contents.filter(pa.compute.equal(contents["video_id"], video_id)).to_pylist()
-    return dict(row)
 
 
 def contents_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

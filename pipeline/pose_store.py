@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.buckets import NAME, divide
-from pipeline.pose_files import PoseFile, PoseFileWriter, contents_row, contents_table
+from pipeline.pose_files import PoseFile, PoseFileWriter, contents_table
 from pipeline.storage import Storage, StorageError
 from pipeline.summary import SCHEMA as SUMMARY
 from pipeline.threads import in_threads
@@ -174,7 +174,7 @@ def build(storage: Storage, bucket: Bucket) -> None:
                     column = pa.repeat(pa.scalar(uri), rows.num_rows)
                     writer.write(rows.set_column(rows.column_names.index("uri"), "uri", column))
                 contents.append(
-                    contents_row(video.video_id, source.contents)
+                    source.about(video.video_id)
                     | {
                         "uri": uri,
                         "table": bucket.name,

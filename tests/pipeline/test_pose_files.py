@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline import pose_files
-from pipeline.pose_files import PoseFile, PoseFileWriter, contents_row, contents_table, contents_to_bytes
+from pipeline.pose_files import PoseFile, PoseFileWriter, contents_table, contents_to_bytes
 from pipeline.pose_table import PoseTableError
 from tests.pipeline.finished_parts import video_id
 
@@ -31,7 +31,7 @@ def test_the_times_of_steady_frames_take_hardly_any_room_and_stay_as_they_are(tm
     path = tmp_path / "table.parquet"
     PoseFileWriter(str(path)).close(contents, {})
     with path.open("rb") as file:
-        assert contents_row(video_id("steady"), PoseFile(file, "table").contents)["pts_s"] == times.tolist()
+        assert PoseFile(file, "table").about(video_id("steady"))["pts_s"] == times.tolist()
 
 
 def test_a_table_that_says_more_of_its_videos_than_readers_take_names_a_size_that_fits(tmp_path, monkeypatch):
