@@ -15,11 +15,12 @@ table; tables that must go are removed before those that take their videos are p
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,12 +31,15 @@ from pipeline.buckets import NAME, divide
 from pipeline.pose_files import PoseFile, PoseFileWriter, contents_table
 from pipeline.storage import Storage, StorageError
 from pipeline.summary import SCHEMA as SUMMARY
-from pipeline.threads import in_threads
+from pipeline.threads import ahead, in_threads
 
 VIDEOS = "videos.parquet"
 JOURNAL = "_parts/publishing.json"
 _PART = re.compile(r"_parts/([0-9a-f]{64})-([0-9a-f]{32})-([0-9a-f]{16})\.parquet")
 _TABLE = re.compile(re.escape(NAME).replace(r"\{\}", "(all|[01]+)"))
+
+# At most, of a part that is fetched whole and while others are written: small ones are mostly waiting for the store.
+_SMALL_BYTES = 1 << 20
 
 Source = tuple[str, str]
 """A URI and the version of the file that was there."""
@@ -154,19 +158,28 @@ def build(storage: Storage, bucket: Bucket) -> None:
 
     Raises ``PoseTableError`` or ``KeyError`` when a file that should hold a video does not.
     """
-    with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder, ExitStack() as tables:
+
+    def fetch(video: Kept) -> tuple[Kept, bytes | None]:
+        small = _PART.fullmatch(video.file) and video.bytes <= _SMALL_BYTES
+        return video, storage.read(video.file) if small else None
+
+    with (
+        tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder,
+        ExitStack() as tables,
+        closing(ahead(fetch, bucket.videos)) as fetching,
+    ):
         path = Path(folder) / "table.parquet"
         writer = PoseFileWriter(str(path))
         contents = []
         opened: dict[str, PoseFile] = {}
-        for video in bucket.videos:
+        for video, fetched in fetching:
             with ExitStack() as part:
                 # A table has several of these videos, a part has this one.
                 until = tables if _TABLE.fullmatch(video.file) else part
                 source = opened.get(video.file)
                 if source is None:
-                    file = until.enter_context(storage.open(video.file))
-                    source = PoseFile(file, storage.path(video.file))
+                    stream = storage.open(video.file) if fetched is None else io.BytesIO(fetched)
+                    source = PoseFile(until.enter_context(stream), storage.path(video.file))
                     if until is tables:
                         opened[video.file] = source
                 uri = video.sources[0][0]

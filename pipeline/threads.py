@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 _THREADS = 16
@@ -15,8 +16,24 @@ R = TypeVar("R")
 
 def in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
     """What ``function`` returns for each item, in order. Raises what the first of them raised."""
-    with ThreadPoolExecutor(min(_THREADS, (os.cpu_count() or 1) * 4)) as pool:
+    with _pool() as pool:
         return list(pool.map(function, items))
+
+
+def ahead(function: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
+    """The same, one after another: no more than sixteen are asked for, or waiting to be taken, at any time."""
+    with _pool() as pool:
+        asked: deque[Future[R]] = deque()
+        for item in items:
+            if len(asked) == _THREADS:
+                yield asked.popleft().result()
+            asked.append(pool.submit(function, item))
+        while asked:
+            yield asked.popleft().result()
+
+
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(_THREADS, (os.cpu_count() or 1) * 4))
 
 
 def attempt(function: Callable[[], R]) -> R | Exception:

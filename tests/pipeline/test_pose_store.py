@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.pose_files import GROUP_ROWS
-from pipeline.pose_store import Bucket, Kept, State, build, clear_parts, finish_publishing, publish, read_state
+from pipeline.pose_store import (
+    JOURNAL,
+    Bucket,
+    Kept,
+    State,
+    build,
+    clear_parts,
+    finish_publishing,
+    part_name,
+    publish,
+    read_state,
+)
 from pipeline.storage import Storage, StorageError
 from tests.pipeline.finished_parts import mark, sourced, video_id, write_part
 
@@ -172,6 +184,28 @@ def test_a_video_longer_than_row_groups_is_carried_whole(tmp_path):
     frames = {uri: [index for index, _ in rows] for uri, rows in seen(storage).items()}
     assert frames["u/long"] == list(range(GROUP_ROWS * 2 + 10))
     assert frames["u/short"] == frames["u/more"] == list(range(5))
+
+
+def test_small_parts_are_fetched_at_once_and_large_ones_never_whole(tmp_path, monkeypatch):
+    storage = Storage(str(tmp_path / "out"))
+    for name in [*OLD, "long"]:
+        write_part(storage, tmp_path, name, frames=GROUP_ROWS if name == "long" else 5)
+    together = threading.Barrier(len(OLD))
+    fetched = []
+
+    def read(name: str) -> bytes | None:
+        if name.startswith("_parts") and name != JOURNAL:
+            fetched.append(name)
+            together.wait(timeout=30)
+        return Storage.read(storage, name)
+
+    monkeypatch.setattr(storage, "read", read)
+    bring(storage, dict.fromkeys([*OLD, "long"], "a"), LARGE)
+    assert sorted(fetched) == sorted(part_name(video_id(name), mark(name), (f"u/{name}", "v1")) for name in OLD)
+    assert {uri: len(rows) for uri, rows in seen(storage).items()} == {
+        **dict.fromkeys((f"u/{name}" for name in OLD), 5),
+        "u/long": GROUP_ROWS,
+    }
 
 
 def test_an_output_without_videos_is_an_empty_table(tmp_path):
