@@ -20,6 +20,7 @@ from model.weight_files import fetch_weights
 from pipeline.catalog import CatalogRow, VideoSettings, read_catalog
 from pipeline.inputs import identify
 from pipeline.progress import Display, ProgressBoard
+from pipeline.progress_line import counted
 from pipeline.quarantine import NAME as QUARANTINE
 from pipeline.quarantine import Quarantined
 from pipeline.quarantine import to_parquet as quarantine_to_parquet
@@ -29,7 +30,7 @@ from pipeline.report import MANIFEST, manifest_to_parquet
 from pipeline.resources import Resources
 from pipeline.storage import Storage
 from pipeline.tasks import ModelChoice, ModelUnusable, Task, pack, unpack
-from pipeline.threads import attempt, in_threads
+from pipeline.threads import attempt
 
 log = logging.getLogger(__name__)
 
@@ -80,13 +81,13 @@ def plan(request: Request, storage: Storage) -> Plan:
     estimator = request.estimator.identity()
     result = Plan(failed=failed)
 
-    records = dict(
-        zip([row.id for row in rows], in_threads(lambda row: read_record(storage, row.id), rows), strict=True)
-    )
+    found = counted(lambda row: read_record(storage, row.id), rows, "records looked up")
+    records = dict(zip([row.id for row in rows], found, strict=True))
     known = known_digests(records)
     wanted = {(row.reference, "reference") for row in rows} | {(row.driving, "driving") for row in rows}
     ordered = sorted(wanted)
-    files = dict(zip(ordered, in_threads(lambda entry: attempt(lambda: identify(*entry, known)), ordered), strict=True))
+    identified = counted(lambda entry: attempt(lambda: identify(*entry, known)), ordered, "inputs identified")
+    files = dict(zip(ordered, identified, strict=True))
 
     def place(row: CatalogRow) -> Task | dict[str, Any] | Quarantined:
         reference, driving = files[row.reference, "reference"], files[row.driving, "driving"]
@@ -100,7 +101,7 @@ def plan(request: Request, storage: Storage) -> Plan:
             return record
         return Task(row, reference, driving, mark)
 
-    for row, placed in zip(rows, in_threads(place, rows), strict=True):
+    for row, placed in zip(rows, counted(place, rows, "results looked up"), strict=True):
         if isinstance(placed, Task):
             result.tasks.append(placed)
         elif isinstance(placed, Quarantined):

@@ -13,9 +13,10 @@ from fsspec.implementations.local import LocalFileSystem
 from model.artifacts import ArtifactError, absolute, open_filesystem, version_of
 from pipeline.catalog_file import FORMATS, RowError, is_text, read_rows, resolve
 from pipeline.inputs import InputError, InputMissing, InputRefused, check_size, info_at
+from pipeline.progress_line import counted
 from pipeline.quarantine import Quarantined
 from pipeline.retries import patiently
-from pipeline.threads import attempt, in_threads
+from pipeline.threads import attempt
 
 COLUMNS = ("uri", "video", "driving")
 """Of a catalog: the first of these that it has names the videos."""
@@ -204,7 +205,7 @@ def _of_catalog(catalog: str) -> Listing:
             raw: Mapping[str, Any] = {} if isinstance(row, RowError) else {**row, "uri": row.get(column)}
             listing.failed.append(Quarantined.of(error, "list", str(raw.get(column) or ""), line, raw))
     # Where a store does not answer now, a worker will ask again, and wait as long as that takes.
-    infos = in_threads(lambda uri: attempt(lambda: info_at(uri, "video", patient=False)), list(named))
+    infos = counted(lambda uri: attempt(lambda: info_at(uri, "video", patient=False)), list(named), "videos looked up")
     for (uri, (line, named_row)), info in zip(named.items(), infos, strict=True):
         if isinstance(info, (InputRefused, InputMissing, ArtifactError)):
             listing.failed.append(_failed(info, uri, line, named_row))

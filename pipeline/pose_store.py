@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 
 from pipeline.buckets import NAME, divide
 from pipeline.pose_files import PoseFile, PoseFileWriter, contents_table
+from pipeline.progress_line import counted
 from pipeline.storage import Storage, StorageError
 from pipeline.summary import SCHEMA as SUMMARY
 from pipeline.threads import ahead, in_threads
@@ -231,7 +232,8 @@ def clear_parts(storage: Storage, published: Iterable[str]) -> None:
     """Remove the parts of videos that are in tables now, and tables that were built for nothing."""
     ids = set(published)
     parts = {name: _PART.fullmatch(name) for name in storage.sizes("_parts") if name != JOURNAL}
-    in_threads(storage.remove, [name for name, match in parts.items() if match is None or match[1] in ids])
+    done = [name for name, match in parts.items() if match is None or match[1] in ids]
+    counted(storage.remove, done, "parts that are in tables removed")
 
 
 def _write_videos(storage: Storage, tables: Sequence[str]) -> None:

@@ -6,10 +6,16 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
+
+from pipeline.threads import in_threads
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @contextmanager
@@ -70,3 +76,10 @@ class Tally:
         """One line for people."""
         left = time_left(time.monotonic() - self._start, self._done / max(self._total, 1))
         return " · ".join(filter(None, [f"{self._done:,}/{self._total:,} {self._things}", left]))
+
+
+def counted(function: Callable[[T], R], items: Sequence[T], things: str) -> list[R]:
+    """What ``function`` returns for each item, in threads and in order; it is shown meanwhile how many are done."""
+    tally = Tally(things, len(items))
+    with shown(tally.line):
+        return in_threads(function, items, tally.count)

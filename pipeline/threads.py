@@ -14,10 +14,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """What ``function`` returns for each item, in order. Raises what the first of them raised."""
+def in_threads(function: Callable[[T], R], items: Sequence[T], done: Callable[[], None] = lambda: None) -> list[R]:
+    """What ``function`` returns for each item, in order, ``done`` called after each. Raises what the first raised."""
+    results = []
     with _pool() as pool:
-        return list(pool.map(function, items))
+        for result in pool.map(function, items):
+            results.append(result)
+            done()
+    return results
 
 
 def ahead(function: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
