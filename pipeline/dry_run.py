@@ -13,6 +13,7 @@ from pipeline.inputs import local_copy
 from pipeline.job import Plan, Request
 from pipeline.pose_table import read_pose_table
 from pipeline.poses import at_rate, is_pose_table
+from pipeline.progress_line import Tally, shown
 from pipeline.report import table
 from pipeline.tasks import Task
 from pipeline.video import probe_video
@@ -74,14 +75,18 @@ def _network_size(request: Request) -> tuple[int, int, LatentGrid]:
 def describe(planned: Plan, request: Request) -> str:
     """A table of every row: what would be made at what cost, what is done, what cannot be and why."""
     rows: list[tuple[object, ...]] = []
-    for task in planned.tasks:
-        try:
-            row = cost(task, request)
-            memory = f"{row.memory / 2**30:.2f} GiB"
-            shown: tuple[object, ...] = (row.frames, row.windows, row.unet_calls, memory, "make")
-        except ValueError as error:
-            shown = ("?", "?", "?", "?", f"quarantine: {error}")
-        rows.append((task.row.id, *shown))
+    tally = Tally("rows estimated", len(planned.tasks))
+    with shown(tally.line):
+        # One after another: of each, a whole video may have to be fetched.
+        for task in planned.tasks:
+            try:
+                row = cost(task, request)
+                memory = f"{row.memory / 2**30:.2f} GiB"
+                cells: tuple[object, ...] = (row.frames, row.windows, row.unet_calls, memory, "make")
+            except ValueError as error:
+                cells = ("?", "?", "?", "?", f"quarantine: {error}")
+            rows.append((task.row.id, *cells))
+            tally.count()
     for row_id, record in planned.done.items():
         rows.append((row_id, record["output"]["frames"], record["windows"], 0, "", "skip, made already"))
     for entry in planned.failed:
