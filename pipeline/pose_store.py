@@ -157,7 +157,8 @@ def finish_publishing(storage: Storage) -> None:
 def build(storage: Storage, bucket: Bucket) -> None:
     """Write a bucket's table beside the others, where no reader looks.
 
-    Raises ``PoseTableError`` or ``KeyError`` when a file that should hold a video does not.
+    Raises ``PoseTableError`` or ``KeyError`` when a file that should hold a video does not, and ``StorageError`` when a
+    small part cannot be read.
     """
 
     def fetch(video: Kept) -> tuple[Kept, bytes | None]:
