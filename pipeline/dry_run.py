@@ -72,6 +72,15 @@ def _network_size(request: Request) -> tuple[int, int, LatentGrid]:
     return parameters, unet["block_out_channels"][0], LatentGrid.of(read_config(files.vae_config), unet)
 
 
+def _estimate(task: Task, request: Request) -> tuple[object, ...]:
+    """What a table says of a row that is to be made."""
+    try:
+        found = cost(task, request)
+    except ValueError as error:
+        return "?", "?", "?", "?", f"quarantine: {error}"
+    return found.frames, found.windows, found.unet_calls, f"{found.memory / 2**30:.2f} GiB", "make"
+
+
 def describe(planned: Plan, request: Request) -> str:
     """A table of every row: what would be made at what cost, what is done, what cannot be and why."""
     rows: list[tuple[object, ...]] = []
@@ -79,13 +88,7 @@ def describe(planned: Plan, request: Request) -> str:
     with shown(tally.line):
         # One after another: of each, a whole video may have to be fetched.
         for task in planned.tasks:
-            try:
-                row = cost(task, request)
-                memory = f"{row.memory / 2**30:.2f} GiB"
-                cells: tuple[object, ...] = (row.frames, row.windows, row.unet_calls, memory, "make")
-            except ValueError as error:
-                cells = ("?", "?", "?", "?", f"quarantine: {error}")
-            rows.append((task.row.id, *cells))
+            rows.append((task.row.id, *_estimate(task, request)))
             tally.count()
     for row_id, record in planned.done.items():
         rows.append((row_id, record["output"]["frames"], record["windows"], 0, "", "skip, made already"))

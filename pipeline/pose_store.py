@@ -56,6 +56,11 @@ class Kept:
     bytes: int
     sources: tuple[Source, ...]
 
+    @property
+    def is_part(self) -> bool:
+        """Whether ``file`` has this video alone, and is no table."""
+        return _PART.fullmatch(self.file) is not None
+
 
 @dataclass(frozen=True)
 class Bucket:
@@ -162,7 +167,7 @@ def build(storage: Storage, bucket: Bucket) -> None:
     """
 
     def fetch(video: Kept) -> tuple[Kept, bytes | None]:
-        small = _PART.fullmatch(video.file) and video.bytes <= _SMALL_BYTES
+        small = video.is_part and video.bytes <= _SMALL_BYTES
         return video, storage.read(video.file) if small else None
 
     with (
@@ -176,8 +181,8 @@ def build(storage: Storage, bucket: Bucket) -> None:
         opened: dict[str, PoseFile] = {}
         for video, fetched in fetching:
             with ExitStack() as part:
-                # A table has several of these videos, a part has this one.
-                until = tables if _TABLE.fullmatch(video.file) else part
+                # A table has several of these videos.
+                until = part if video.is_part else tables
                 source = opened.get(video.file)
                 if source is None:
                     stream = storage.open(video.file) if fetched is None else io.BytesIO(fetched)
