@@ -15,7 +15,8 @@ FITTED = (0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)
 SCALES = (0.05, 20.0)
 """A scale outside of this range (of heights relative to their pictures) is taken for a failed fit."""
 MIN_SPREAD = 0.01
-"""Standard deviation of the points' y, relative to the picture's height, under which a scale is mostly noise."""
+"""Standard deviation of the points' y within their frames, relative to the picture's height, under which a scale is
+mostly noise."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,24 @@ class Alignment:
 
 
 def fit_alignment(
-    driving: np.ndarray, reference: np.ndarray, driving_size: tuple[float, float], reference_size: tuple[float, float]
+    driving: np.ndarray,
+    reference: np.ndarray,
+    frames: np.ndarray,
+    driving_size: tuple[float, float],
+    reference_size: tuple[float, float],
+    style: Style = "default",
 ) -> Alignment:
-    """The fit of ``driving`` (N, 2) to ``reference`` (N, 2), as released.
+    """The fit of ``driving`` (N, 2), points of ``frames`` (N,), to ``reference`` (N, 2).
 
-    Points are normalised, sizes are (width, height). The y line is the least-squares one; the x scale follows from it,
-    so that the scale is the same on both axes in pixels; the x shift is the mean difference.
+    Points are normalised, sizes are (width, height). Scale and shift of y are those of a least-squares line; the x
+    scale follows from it, so that the scale is the same on both axes in pixels; the x shift is the mean difference.
+
+    "released" fits the line to all points at once, as released. Who moves up and down in front of a reference that does
+    not is then made smaller: the less of the person is seen, the more. "default" fits the scale to how points lie
+    within their frames.
 
     Raises ``ValueError``, naming the cause, when the points do not determine a sound fit: fewer than two, almost no
-    spread in y, a scale outside of ``SCALES``, or values that are not finite.
+    spread in y within frames, a scale outside of ``SCALES``, or values that are not finite.
     """
     if len(driving) < 2:
         raise ValueError("fewer than 2 points to fit")
@@ -49,15 +59,25 @@ def fit_alignment(
         raise ValueError("points to fit that are not finite")
     x, y = driving.astype(np.float64).T
     reference_x, reference_y = reference.astype(np.float64).T
-    if y.std() < MIN_SPREAD:
+    within = _within(y, frames)
+    if within.std() < MIN_SPREAD:
         raise ValueError("points to fit that are all at one height")
-    ay = float(np.mean((y - y.mean()) * (reference_y - reference_y.mean())) / y.var())
+    if style == "default":
+        ay = float(np.mean(within * _within(reference_y, frames)) / within.var())
+    else:
+        ay = float(np.mean((y - y.mean()) * (reference_y - reference_y.mean())) / y.var())
     if not SCALES[0] <= ay <= SCALES[1]:
         raise ValueError(f"a fitted scale of {ay:.3g}, expected {SCALES[0]} to {SCALES[1]}")
     by = float(reference_y.mean() - ay * y.mean())
     ax = ay * _aspect(driving_size) / _aspect(reference_size)
     bx = float(np.mean(reference_x - ax * x))
     return Alignment(ax, ay, bx, by)
+
+
+def _within(values: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """What each value is more than its frame's mean, which is 0 over all."""
+    _, of, counts = np.unique(frames, return_inverse=True, return_counts=True)
+    return np.asarray(values - (np.bincount(of, values) / counts)[of])
 
 
 def contain(driving_size: tuple[float, float], reference_size: tuple[float, float]) -> Alignment:
@@ -80,7 +100,8 @@ def align_to_reference(
     these do not determine a fit, all frames that show the followed person are tried, and then the driving frame is
     put in the middle of the reference picture (``contain``); the second value then says so and is worth a warning.
 
-    "released" fits to driving points of any score, as released; "default" to those that are reliable.
+    "released" fits to driving points of any score, as released; "default" to those that are reliable, and as
+    ``fit_alignment`` says.
 
     Raises ``ValueError`` when ``reference`` is not one frame.
     """
@@ -95,7 +116,9 @@ def align_to_reference(
 
     def fit(frames: np.ndarray) -> Alignment:
         used = paired & frames[:, None]
-        return fit_alignment(points[used], np.broadcast_to(target, points.shape)[used], driving_size, reference_size)
+        of_frame, _ = used.nonzero()
+        targets = np.broadcast_to(target, points.shape)[used]
+        return fit_alignment(points[used], targets, of_frame, driving_size, reference_size, style)
 
     reason = None
     try:

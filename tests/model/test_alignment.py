@@ -51,7 +51,10 @@ def test_fit_and_result_are_the_released_ones(case):
     assert 0 < len(alone) < len(frames)
     target = np.tile(golden("ref_candidate")[used], (len(alone), 1))
     (video_height, video_width), (height, width) = golden("video_HW"), golden("ref_HW")
-    fit = fit_alignment(np.concatenate(alone), target, (video_width, video_height), (width, height))
+    of_frame = np.arange(len(alone)).repeat(len(used))
+    fit = fit_alignment(
+        np.concatenate(alone), target, of_frame, (video_width, video_height), (width, height), "released"
+    )
     np.testing.assert_allclose([fit.ax, fit.ay], golden("a"), rtol=1e-13)
     np.testing.assert_allclose([fit.bx, fit.by], golden("b"), rtol=1e-13)
     for frame in frames:
@@ -77,6 +80,52 @@ def test_a_scaled_and_shifted_person_is_found_again(style, scale, shift, size):
     box = np.array([0, 0, 1280, 720]) * scale + np.tile(shift, 2)
     np.testing.assert_allclose(aligned.boxes[0], box, rtol=0, atol=0.05)
     np.testing.assert_array_equal(aligned.scores, driving.scores)
+
+
+def bobbing(poses: PoseSequence, pixels: float) -> PoseSequence:
+    """Many frames of the first, which move up and down."""
+    frames = 40
+    shift = np.stack([np.zeros(frames), pixels * np.sin(np.arange(frames))], 1)[:, None]
+    return sequence(poses.keypoints[:1] + shift, np.tile(poses.scores[:1], (frames, 1)), poses.width, poses.height)
+
+
+def standing(points: list[int]) -> PoseSequence:
+    """Somebody upright, of whom only these keypoints are reliable."""
+    poses = somebody(576, 1024, frames=1)
+    poses.keypoints[0, :17, 1] = [200, 194, 194, 198, 198, 290, 290, 400, 400, 490, 490, 510, 510, 700, 700, 880, 880]
+    poses.keypoints[0, :17, 0] = np.linspace(200, 380, 17)
+    scores = np.zeros_like(poses.scores)
+    scores[0, points] = 0.9
+    return with_scores(poses, scores)
+
+
+@settings(max_examples=25, deadline=None)
+@given(scale=st.floats(0.3, 3), pixels=st.floats(0, 200), seen=st.sampled_from([7, 13, 17]))
+def test_who_moves_up_and_down_keeps_their_size(scale, pixels, seen):
+    """However little of them the reference shows."""
+    whole = standing(list(range(17)))
+    driving = bobbing(whole, pixels)
+    reference = moved(with_scores(whole, standing(list(range(seen))).scores), scale, (30, 40), 576, 1024)
+    aligned, reason = align_to_reference(driving, reference)
+    assert reason is None
+    height = np.ptp(aligned.keypoints[:, :17, 1], axis=1)
+    np.testing.assert_allclose(height, np.ptp(reference.keypoints[0, :17, 1]), rtol=1e-3)
+
+
+def test_who_moves_up_and_down_is_made_smaller_as_released():
+    driving, reference = bobbing(standing(list(range(17))), 40), standing(list(range(7)))
+    aligned, reason = align_to_reference(driving, reference, "released")
+    assert reason is None
+    assert np.ptp(aligned.keypoints[0, :17, 1]) < 0.8 * np.ptp(reference.keypoints[0, :17, 1])
+
+
+@pytest.mark.parametrize("style", ["default", "released"])
+def test_a_face_alone_that_moves_up_and_down_gives_no_scale(style):
+    driving = bobbing(standing(list(range(17))), 20)
+    aligned, reason = align_to_reference(driving, standing(list(range(5))), style)
+    assert reason is not None
+    assert "one height" in reason
+    np.testing.assert_allclose(aligned.keypoints, driving.keypoints, atol=1e-3)
 
 
 def test_an_unreliable_driving_point_moves_the_released_fit_only():
@@ -162,7 +211,7 @@ def test_contain_keeps_proportions_and_middle():
 def test_points_that_are_not_finite_are_refused():
     points = np.array([[0.1, 0.1], [0.5, np.nan], [0.2, 0.9]])
     with pytest.raises(ValueError, match="not finite"):
-        fit_alignment(points, np.ones((3, 2)), (1, 1), (1, 1))
+        fit_alignment(points, np.ones((3, 2)), np.zeros(3, int), (1, 1), (1, 1))
 
 
 def test_a_reference_of_two_frames_is_refused():
