@@ -246,7 +246,12 @@ def drawing_checks(data: Any) -> Iterator[Check]:
         (video_height, video_width), (height, width) = data[f"{case}_video_HW"], data[f"{case}_ref_HW"]
         of_frame = np.arange(len(alone)).repeat(len(used))
         fit = fit_alignment(
-            alone.reshape(-1, 2), target.reshape(-1, 2), of_frame, (video_width, video_height), (width, height), "released"
+            alone.reshape(-1, 2),
+            target.reshape(-1, 2),
+            of_frame,
+            (video_width, video_height),
+            (width, height),
+            "released",
         )
         yield _compare(f"pose.{case}_a", [(np.array([fit.ax, fit.ay]), data[f"{case}_a"])], 1e-9, "abs")
         yield _compare(f"pose.{case}_b", [(np.array([fit.bx, fit.by]), data[f"{case}_b"])], 1e-9, "abs")

@@ -35,12 +35,12 @@ def draw(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
     for empty in grid.flat[len(runs) :]:
         empty.set_axis_off()
     for panel, (name, rows) in zip(grid.flat[: len(runs)], runs.items(), strict=True):
-        losses = np.array([row["loss"] for row in rows])
+        losses = np.array([row["loss"] for row in rows], float)
         whole = len(losses) // _SMOOTHED * _SMOOTHED
         if whole:
             means = losses[:whole].reshape(-1, _SMOOTHED).mean(axis=1)
             panel.plot((np.arange(len(means)) + 0.5) * _SMOOTHED, means, label="training", linewidth=1)
-        validated = [(row["step"] + 1, row["validation_loss"]) for row in rows if "validation_loss" in row]
+        validated = [(row["step"] + 1, row["validation_loss"]) for row in rows if row.get("validation_loss")]
         if validated:
             panel.plot(*zip(*validated, strict=True), "o-", label="validation", markersize=3)
         panel.set(title=name, xlabel="step", yscale="log")

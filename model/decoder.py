@@ -17,9 +17,18 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def decode_chunk(vae: AutoencoderKLTemporalDecoder, latents: torch.Tensor) -> torch.Tensor:
-    """(L, 4, h, w) latents, decoded together, to (L, 3, 8h, 8w) in about [-1, 1], float32."""
+    """(L, 4, h, w) latents, decoded together, to (L, 3, 8h, 8w) in about [-1, 1], float32.
+
+    Raises ``FloatingPointError`` for what is not finite: it would be black.
+    """
     scaled = (latents / vae.config.scaling_factor).to(vae.device, vae.dtype)
-    return vae.decode(scaled, num_frames=len(latents)).sample.float()
+    frames = vae.decode(scaled, num_frames=len(latents)).sample.float()
+    if not bool(frames.isfinite().all()):
+        raise FloatingPointError(
+            f"the networks made pixels that are not finite, in {str(vae.dtype).removeprefix('torch.')}; choose dtype "
+            "bfloat16 or float32, and if it is the same in these, other weights"
+        )
+    return frames
 
 
 def decode(

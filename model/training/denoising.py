@@ -78,7 +78,9 @@ class DenoisingObjective(nn.Module):
 
     def _embedding(self, pictures: torch.Tensor) -> torch.Tensor:
         size = self.image_encoder.config.image_size
-        pixels = torch.cat([clip_pixels(picture, size) for picture in pictures])
+        # In the precision in which an animation's picture is made smaller.
+        with torch.autocast(pictures.device.type, enabled=False):
+            pixels = torch.cat([clip_pixels(picture, size) for picture in pictures])
         return self.image_encoder(pixels).image_embeds[:, None]
 
     def _time_ids(self, draws: Draws) -> torch.Tensor:

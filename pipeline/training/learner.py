@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from pipeline.training.parallel import Workers, spread_like
 from pipeline.training.settings import TrainingSettings
 
 _PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+# A scale for float16 starts at 65,536 and halves with each step that is left out: what is computed at all is by then.
+_MOST_LEFT_OUT = 20
 
 
 def objective_of(settings: TrainingSettings, networks: Networks) -> tuple[nn.Module, list[str]]:
@@ -66,11 +70,13 @@ class Learner:
         self.average = Average(self.learned, settings.ema)
         self.step = 0
         self._scaler = torch.amp.GradScaler(device, enabled=settings.precision == "float16")
+        self._left_out = 0
 
     def train(self, clips: Sequence[TrainingClip], indices: Sequence[int]) -> dict[str, float]:
         """One step on these clips, whose ``indices`` in the run say what is drawn for them.
 
-        Its metrics, of the clips of all workers.
+        Its metrics, of the clips of all workers. Where gradients are not finite nothing is learnt from the clips: no
+        weight would be finite again. Raises ``ValueError`` when it is so many times one after another.
         """
         settings = self.settings
         share = rate(self.step, settings.steps, settings.warmup, settings.schedule)
@@ -87,15 +93,26 @@ class Learner:
             self._scaler.scale(loss).backward()
             total += loss.item()
         self._scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.learned.values(), settings.clip_norm)
-        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        self._scaler.step(self.optimizer)
-        self._scaler.update()
+        clipped = nn.utils.clip_grad_norm_(self.learned.values(), settings.clip_norm)
+        norm = float(clipped.full_tensor() if isinstance(clipped, DTensor) else clipped)
+        # The same on all workers, as gradients are.
+        finite = math.isfinite(norm)
+        if finite or self._scaler.is_enabled():
+            # Which leaves such a step out, and scales less from then on.
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
         self.average.update(self.learned, self.step)
         self.step += 1
         # Each worker has as many clips as the others.
         loss_of_all = self.workers.mean(total)
-        return {"loss": loss_of_all, "gradient_norm": float(norm), "learning_rate": settings.learning_rate * share}
+        self._left_out = 0 if finite else self._left_out + 1
+        if self._left_out == _MOST_LEFT_OUT:
+            raise ValueError(
+                f"step {self.step}: gradients were not finite {_MOST_LEFT_OUT} times one after another (loss "
+                f"{loss_of_all:g}); lower learning_rate ({settings.learning_rate:g}), or choose another precision "
+                f"({settings.precision}), or look at the weights that the run started from"
+            )
+        return {"loss": loss_of_all, "gradient_norm": norm, "learning_rate": settings.learning_rate * share}
 
     def losses(self, clips: Sequence[TrainingClip], indices: Sequence[int], seed: int | None = None) -> torch.Tensor:
         """Each clip's loss, (B,), with the noise that ``seed`` (the run's own by default) draws for it."""

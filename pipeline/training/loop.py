@@ -93,16 +93,17 @@ def train(work: Work, workers: Workers) -> None:
             loss = validation_loss(learner, held_out)
             if report is not None:
                 report.validation(loss)
-        if held_out and (done % pace.picture_every == 0 or last):
-            with learner.averaged():
-                png = sample_grid(learner.networks, held_out[:3], settings.objective == "autoencoding")
-            if report is not None:
-                report.picture(done, png)
         if done % pace.save_every == 0 or last:
             state = {**learner.state(), "fingerprint": fingerprint}
             if report is not None:
                 save_state(storage, done, state, report.taken())
             del state
+        # After what is saved: where there is no memory for it, the next try goes on behind it.
+        if held_out and (done % pace.picture_every == 0 or last):
+            with learner.averaged():
+                png = sample_grid(learner.networks, held_out[:3], settings.objective == "autoencoding")
+            if report is not None:
+                report.picture(done, png)
         if last:
             break
     publish(storage, learner, held_out)
@@ -148,8 +149,10 @@ class Report:
         self._rows: list[dict[str, Any]] = []
 
     def step(self, step: int, found: dict[str, float]) -> None:
-        """A step's metrics."""
-        self._rows.append({"step": step, **found})
+        """A step's metrics. Of those that are not finite, which JSON does not know, its row has ``None``."""
+        self._rows.append({"step": step, **{name: _finite(value) for name, value in found.items()}})
+        if not math.isfinite(found["gradient_norm"]):
+            log.warning("step %d: nothing is learnt from its clips, whose gradients are not finite", step + 1)
         for name, value in found.items():
             self._board.add_scalar(name, value, step)
         now = time.monotonic()
@@ -165,7 +168,7 @@ class Report:
     def validation(self, loss: float) -> None:
         """The validation loss after the last step."""
         row = self._rows[-1]
-        row["validation_loss"] = loss
+        row["validation_loss"] = _finite(loss)
         self._board.add_scalar("validation_loss", loss, row["step"])
         log.info("step %d · validation loss %.4f", row["step"], loss)
 
@@ -178,3 +181,7 @@ class Report:
         self._board.flush()
         rows, self._rows = self._rows, []
         return rows
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

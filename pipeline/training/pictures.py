@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKLTemporalDecoder
 from PIL import Image
 
 from model.checkpoint import Networks
 from model.conditioning import image_embedding, reference_latent, time_ids, to_signed
-from model.decoder import decode_chunk, to_uint8
+from model.decoder import decode, to_uint8
 from model.denoiser import Condition, denoise
 from model.fusion import step_plans
 from model.noise import frame_noise
@@ -27,9 +28,11 @@ _GAP = 2
 @torch.no_grad()
 def reconstructed(networks: Networks, clip: TrainingClip) -> np.ndarray:
     """A clip through the VAE and back, (F, H, W, 3) uint8."""
-    frames = ClipBatch.of([clip], networks.device).frames[0].to(networks.dtype)
-    latents = networks.vae.encode(frames).latent_dist.mode() * networks.vae.config.scaling_factor
-    return np.stack([to_uint8(frame) for frame in decode_chunk(networks.vae, latents)])
+    vae = networks.vae
+    # The other networks may be elsewhere: they take no part in its training.
+    frames = ClipBatch.of([clip], vae.device).frames[0].to(vae.dtype)
+    latents = vae.encode(frames).latent_dist.mode() * vae.config.scaling_factor
+    return _levels(vae, latents, clip)
 
 
 @torch.no_grad()
@@ -52,7 +55,15 @@ def animated(networks: Networks, clip: TrainingClip) -> np.ndarray:
     sigmas = karras_sigmas(_STEPS, networks.sigma_min, networks.sigma_max)
     plans = step_plans("progressive", frames, frames, 0, _STEPS)
     latents = denoise(networks.unet, noise, sigmas, plans, condition.of)
-    return np.stack([to_uint8(frame) for frame in decode_chunk(networks.vae, latents[1:])])
+    return _levels(networks.vae, latents[1:], clip)
+
+
+def _levels(vae: AutoencoderKLTemporalDecoder, latents: torch.Tensor, clip: TrainingClip) -> np.ndarray:
+    """Latents (F, C, h, w) of a clip as its pictures, (F, H, W, 3) uint8: black where they are not finite."""
+    try:
+        return np.stack([to_uint8(frame) for frame in decode(vae, latents)])
+    except FloatingPointError:
+        return np.zeros_like(clip.frames[: len(latents)])
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]]) -> bytes:

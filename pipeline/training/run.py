@@ -103,6 +103,10 @@ def checked(request: Request) -> Plan:
         raise ValueError(
             f"crop is {settings.crop}, expected a multiple of {multiple}: the networks of {request.model} halve often"
         )
+    if settings.crop and request.clips is not None:
+        raise ValueError(
+            f"crop is {settings.crop}, expected 0 with --clips: squares are cut out around rendered figures alone"
+        )
     for path in request.motions:
         _check_motion(path, settings.frames)
     return plan(settings, request.model, request.vae, request.workers, request.shard)

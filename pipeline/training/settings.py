@@ -94,6 +94,8 @@ class TrainingSettings:
             )
         if self.objective == "denoising":
             self._check_denoising()
+        else:
+            self._check_autoencoding()
 
     def _check_denoising(self) -> None:
         if self.frames < 2:
@@ -107,6 +109,18 @@ class TrainingSettings:
             raise ValueError(
                 f"learn is {', '.join(self.learn)}, objective 'denoising': leave out {', '.join(fixed)}, which learns "
                 "with objective 'autoencoding' alone"
+            )
+
+    def _check_autoencoding(self) -> None:
+        if strange := [part for part in self.learn if part not in ("vae", "vae_images")]:
+            raise ValueError(
+                f"learn is {', '.join(self.learn)}, objective 'autoencoding': expected vae or vae_images, without "
+                f"{', '.join(strange)}"
+            )
+        if self.checkpointing:
+            raise ValueError(
+                "checkpointing is on, objective 'autoencoding': expected it off, as a VAE keeps its activations; set "
+                "accumulate, or fewer clips or frames, to save memory"
             )
 
     def _number(self, name: str, kind: type, low: float, high: float) -> None:

@@ -211,6 +211,10 @@ def test_the_released_layout_is_fine_tuned_on_footage_until_time_is_up_and_loads
         (("--width", "18"), "width is 18, expected a multiple of 4"),
         (("--workers", "3"), "batch is 2, expected a multiple of the 3 workers"),
         (("--objective", "autoencoding", "--learn", "vae", "--crop", "10"), "crop is 10, expected a multiple of 4"),
+        (
+            ("--objective", "autoencoding", "--learn", "vae", "--crop", "8", "--clips", "/nowhere/clips.parquet"),
+            "crop is 8, expected 0 with --clips",
+        ),
     ],
 )
 def test_a_wrong_request_is_one_line(work, tmp_path, capsys, more, message: Any):

@@ -191,3 +191,10 @@ def test_frames_become_levels_rounded_or_truncated():
 def test_levels_are_those_of_the_released_video(golden):
     found = np.stack([to_uint8(frame, truncate=True) for frame in golden["out.decoded_raw"][1:]])
     np.testing.assert_array_equal(found, golden["out.video_u8"])
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_is_not_finite_is_an_error_and_no_black_frame(bad):
+    vae = FakeVae(lambda latents, _: torch.where(torch.arange(len(latents)) == 1, bad, 0.0))
+    with pytest.raises(FloatingPointError, match=r"not finite, in float32; choose dtype bfloat16 or float32"):
+        list(decode(vae, torch.zeros(3, 4, 1, 1)))  # type: ignore[arg-type]

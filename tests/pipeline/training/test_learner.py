@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from model.training.batches import TrainingClip
 from model.training.learning import Learned
 from pipeline.storage import Storage
 from pipeline.training.learner import Learner
@@ -55,3 +59,41 @@ def test_restored_it_takes_the_same_steps(tmp_path, learn: tuple[Learned, ...]):
     for name, parameter in undisturbed.learned.items():
         assert torch.equal(restored.learned[name], parameter), name
         assert torch.equal(restored.average.values[name], undisturbed.average.values[name]), name
+
+
+SMALL = TrainingSettings(start="scratch", steps=40, batch=1, frames=3, width=16, height=16, warmup=1, dropout=0.0)
+
+
+def spoilt(seed: int) -> TrainingClip:
+    """A clip whose loss is not finite."""
+    clip = random_clip(seed)
+    return dataclasses.replace(clip, weights=np.full_like(clip.weights, np.nan))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_nothing_is_learnt_from_gradients_that_are_not_finite(precision):
+    learner = Learner(dataclasses.replace(SMALL, precision=precision), small_networks(), "cpu", Workers())
+    learner.train([random_clip(0)], [0])
+    before = {name: parameter.detach().clone() for name, parameter in learner.learned.items()}
+    assert not math.isfinite(learner.train([spoilt(1)], [1])["loss"])
+    assert learner.step == 2
+    for name, parameter in learner.learned.items():
+        assert torch.equal(parameter, before[name]), name
+    assert math.isfinite(learner.train([random_clip(2)], [2])["loss"])
+    assert any(not torch.equal(parameter, before[name]) for name, parameter in learner.learned.items())
+    for values in (learner.learned, learner.average.values):
+        assert all(bool(tensor.isfinite().all()) for tensor in values.values())
+
+
+def test_gradients_that_are_never_finite_end_the_run():
+    learner = Learner(SMALL, small_networks(), "cpu", Workers())
+    for number in range(19):
+        learner.train([spoilt(number)], [number])
+    learner.train([random_clip(19)], [19])
+    for number in range(20, 39):
+        learner.train([spoilt(number)], [number])
+    message = (
+        r"step 40: gradients were not finite 20 times one after another \(loss nan\); lower learning_rate \(1e-05\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        learner.train([spoilt(39)], [39])

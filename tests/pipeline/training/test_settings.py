@@ -31,6 +31,15 @@ def test_a_recipe_is_read_and_what_is_given_comes_first(tmp_path):
         ("crop = 640", "crop is 640, pictures are 576x1024: expected at most their shorter side"),
         ('learn = ["unet", "vae"]', "learn is unet, vae, objective 'denoising': leave out vae"),
         ('learn = ["vae_images"]', "objective 'denoising': leave out vae_images"),
+        ('objective = "autoencoding"', "learn is pose_net, unet, objective 'autoencoding': expected vae or vae_images"),
+        (
+            'objective = "autoencoding"\nlearn = ["vae", "lora"]\nlora_rank = 4',
+            "learn is vae, lora, objective 'autoencoding': expected vae or vae_images, without lora",
+        ),
+        (
+            'objective = "autoencoding"\nlearn = ["vae"]\ncheckpointing = true',
+            "checkpointing is on, objective 'autoencoding': expected it off",
+        ),
         ("stepps = 3", "unknown setting stepps; known are"),
         ("steps =", "cannot be read as a recipe in TOML"),
     ],
