@@ -17,11 +17,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
+from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from cluster.line import Line, LineBroken, Lines, line_name
 
 log = logging.getLogger(__name__)
+
+# The second is what Ray raises for an actor that its memory monitor has killed, and is none of the first.
+_LOST = RayActorError, OutOfMemoryError
+_ANSWERS_WITHIN_S = 10.0
 
 _LOADING_FAILURES = 3
 _QUEUE = 2
@@ -165,8 +169,8 @@ class Pool:
                 refs = call.submit(worker)
                 first = await refs[0]
                 log.warning("the line to worker %d broke (%s): Ray calls it from now on", worker.number, error)
-        except RayActorError as error:
-            if error.actor_id is not None and error.actor_id != worker.handle._actor_id.hex():
+        except _LOST as error:
+            if not await _is_of(error, worker):
                 raise InputGone(_reason(error)) from error
             if worker.number in self._ready:
                 self._lose(worker, error)
@@ -291,9 +295,13 @@ class Pool:
             enough = _LOADING_FAILURES if self._loaded else min(_LOADING_FAILURES, max(1, self._wanted()))
             self._failed(worker, "could not load", str(error.cause), str(error.cause), enough)
             return
-        except RayActorError as error:
+        except _LOST as error:
             died = f"{_LOADING_FAILURES} workers died while they loaded the networks; out of memory?"
             self._failed(worker, "was lost while it loaded", _reason(error), died, _LOADING_FAILURES)
+            return
+        except RayError as error:
+            reason = " ".join(str(error).split())
+            self._failed(worker, "could not be started", reason, reason, _LOADING_FAILURES)
             return
         self._failures, self._loaded = 0, True
         worker.born = time.monotonic()
@@ -313,7 +321,7 @@ class Pool:
         else:
             self._spawn(self._pause())
 
-    def _lose(self, worker: Worker, error: RayActorError) -> None:
+    def _lose(self, worker: Worker, error: RayError) -> None:
         """Take a worker out, and have another started."""
         del self._ready[worker.number]
         node_lost = not _alive(worker.node)
@@ -387,5 +395,18 @@ def _alive(node: str) -> bool:
     return any(entry["NodeID"] == node and entry["Alive"] for entry in ray.nodes())
 
 
-def _reason(error: RayActorError) -> str:
+async def _is_of(error: RayError, worker: Worker) -> bool:
+    """Whether it was ``worker`` that was lost, and not another one that had made something for it."""
+    if isinstance(error, RayActorError):
+        return error.actor_id is None or error.actor_id == worker.handle._actor_id.hex()
+    # Ray does not say whose memory it was. Whoever is there answers beside what it computes.
+    there = worker.handle.__ray_ready__.options(concurrency_group="keep").remote()
+    try:
+        await asyncio.wait_for(there, _ANSWERS_WITHIN_S)
+    except (RayError, TimeoutError):
+        return True
+    return False
+
+
+def _reason(error: RayError) -> str:
     return str(error).splitlines()[0]
