@@ -17,11 +17,11 @@ from typing import Any
 
 import ray
 from ray import cloudpickle
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.demand import WorkerDemand
 from cluster.main_thread import MainThread
 from cluster.node_memory import NodeMemory
+from cluster.own_node import own_node
 from cluster.parts import PartsLost
 from cluster.pool import Pool
 from cluster.video_run import Traffic, VideoJob, VideoRun
@@ -63,12 +63,11 @@ def create(load: Callable[[], Engine], demand: WorkerDemand) -> Any:
     """A coordinator on this node, whose loss is the job's anyway. ``load`` is called in every worker, at once, while
     the first video is being prepared.
     """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     remote = ray.remote(Coordinator).options(
         num_cpus=0,
         max_restarts=-1,
         max_concurrency=_CONCURRENCY,
-        scheduling_strategy=here,
+        scheduling_strategy=own_node(),
         runtime_env={"env_vars": RAY_SETTINGS},
     )
     # Passed on unread: only workers import what the networks need.

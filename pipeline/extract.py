@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 
+from cluster.own_node import own_node
 from pipeline.extraction import Request, Resolved, final_videos, fingerprint, split
 from pipeline.extraction_stage import Deferred, ExtractPoses, Finished, Ledger
 from pipeline.listing import COLUMNS, Listing, Video, list_videos
@@ -128,7 +130,7 @@ def _extract(request: Request, planned: Plan, state: State, storage: Storage) ->
     configure()
     name = f"mimicmotion-ledger-{uuid.uuid4().hex}"
     finished = {video.fingerprint for video in state.videos.values()} | {mark for _, mark in state.parts}
-    ledger: Any = ray.remote(Ledger).options(name=name, num_cpus=0).remote(finished)
+    ledger: Any = ray.remote(Ledger).options(name=name, num_cpus=0, scheduling_strategy=own_node()).remote(finished)
     unfinished = {video.uri: video for video in planned.todo}
     at_once = 2
     with Display(ledger, len(unfinished), EXTRACTION).shown() as display:
@@ -139,10 +141,14 @@ def _extract(request: Request, planned: Plan, state: State, storage: Storage) ->
                     raise EstimatorUnusable(outcome.message)
                 display.count(isinstance(outcome, Quarantined))
                 yield outcome
-            attempts = ray.get(ledger.next_pass.remote())
+            try:
+                attempts, known = ray.get(ledger.next_pass.remote())
+            except RayActorError as error:
+                raise RuntimeError(f"the run's ledger was lost ({error}); run again: what is finished stays") from error
             for uri in [uri for uri in unfinished if attempts[uri] >= _ATTEMPTS]:
                 display.count(failed=True)
-                yield unfinished.pop(uri).failed(_died(uri), "worker", attempts[uri])
+                stage = "worker" if uri in known else "fetch"
+                yield unfinished.pop(uri).failed(_died(uri), stage, attempts[uri])
             if len(unfinished) == before and not any(attempts[uri] for uri in unfinished):
                 raise RuntimeError("no worker could be started; Ray's logs say why")
             at_once = 1

@@ -78,6 +78,7 @@ class Ledger(ProgressBoard):
         self._owners: dict[str, str] = {}
         self._attempts: Counter[str] = Counter()
         self._begun: set[str] = set()
+        self._read: set[str] = set()
 
     def begin(self, uri: str) -> bool:
         """Whether ``uri`` may be tried: once in a pass. What Ray sends again, its worker having died, has to wait."""
@@ -91,16 +92,17 @@ class Ledger(ProgressBoard):
     def claim(self, mark: str, uri: str) -> str | None:
         """``None`` where ``uri`` is to be estimated, else the URI that is or was, empty for one of an earlier run."""
         self.hurry()
+        self._read.add(uri)
         if mark in self._finished:
             return ""
         owner = self._owners.setdefault(mark, uri)
         return None if owner == uri else owner
 
-    def next_pass(self) -> Counter[str]:
-        """Forget who is at what; how often each URI was begun."""
+    def next_pass(self) -> tuple[Counter[str], set[str]]:
+        """Forget who is at what; how often each URI was begun, and those whose contents are known."""
         self._owners.clear()
         self._begun.clear()
-        return self._attempts
+        return self._attempts, self._read
 
 
 class ExtractPoses:
@@ -155,33 +157,31 @@ class ExtractPoses:
         if self._unusable is not None:
             return video.failed(self._unusable, "model")
         begun, frames = time.time(), 0
+        # A failure before its contents are known says nothing of them.
+        stage = "fetch"
         try:
             if not ray.get(self._ledger.begin.remote(video.uri)):
                 return Deferred(video.uri)
             if not video.version:
                 video = dataclasses.replace(video, version=version_at(video.uri, "video"))
             with local_copy(video.uri) as path, unchanged(path, video.uri):
-                finished = self._finished(video, path)
+                video_id = _digest(path, video.uri)
+                mark = fingerprint(video_id, self._estimator, self._request.sampling)
+                owner: str | None = ray.get(self._ledger.claim.remote(mark, video.uri))
+                stage = "poses"
+                if owner is None:
+                    finished = self._finished(video, video_id, mark, path)
+                else:
+                    finished = Finished(video.uri, video.version, video_id, same_as=owner)
             frames = finished.frames
             return dataclasses.replace(finished, span=(begun, time.time()))
         except Exception as error:
             log.warning("%s: quarantined: %s", video.uri, error)
-            return video.failed(error, next((name for kind, name in _STAGES if isinstance(error, kind)), "poses"))
+            return video.failed(error, next((name for kind, name in _STAGES if isinstance(error, kind)), stage))
         finally:
             self._reporter.finish(video.uri, frames)
 
-    def _finished(self, video: Video, path: Path) -> Finished:
-        try:
-            video_id = sha256(path)
-        except OSError as error:
-            # Says nothing of its contents, whose rows of before stay.
-            raise InputError(
-                f"{video.uri} cannot be read ({error.strerror}); see to its permissions and its disk, and run again"
-            ) from error
-        mark = fingerprint(video_id, self._estimator, self._request.sampling)
-        owner: str | None = ray.get(self._ledger.claim.remote(mark, video.uri))
-        if owner is not None:
-            return Finished(video.uri, video.version, video_id, same_as=owner)
+    def _finished(self, video: Video, video_id: str, mark: str, path: Path) -> Finished:
         sampling = self._request.sampling
         try:
             with read_frames(
@@ -214,6 +214,15 @@ class ExtractPoses:
                     f"its poses cannot be written to {self._storage.uri} ({type(error).__name__}: {error})"
                 ) from error
         return Finished(video.uri, video.version, video_id, writer.frames, reader.truncated)
+
+
+def _digest(path: Path, uri: str) -> str:
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise InputError(
+            f"{uri} cannot be read ({error.strerror}); see to its permissions and its disk, and run again"
+        ) from error
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 
 from cluster.coordinator import create
+from cluster.own_node import own_node
 from model.embedded import weights_of
 from model.estimators.selection import EstimatorChoice
 from model.weight_files import fetch_weights
@@ -151,7 +152,7 @@ def _clear_state(storage: Storage, failed: set[str]) -> None:
 def _make(request: Request, tasks: Sequence[Task], storage: Storage) -> Iterator[dict[str, Any] | Quarantined]:
     connect()
     board = f"mimicmotion-progress-{uuid.uuid4().hex}"
-    handle: Any = ray.remote(ProgressBoard).options(name=board, num_cpus=0).remote()
+    handle: Any = ray.remote(ProgressBoard).options(name=board, num_cpus=0, scheduling_strategy=own_node()).remote()
     unfinished = {task.row.id: task for task in tasks}
     dataset, coordinator = _dataset(request, tasks, storage, board)
     with Display(handle, len(tasks)).shown() as display, _ended(coordinator):

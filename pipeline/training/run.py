@@ -18,6 +18,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
+from cluster.own_node import own_node
 from model.artifacts import join
 from model.framing import LatentGrid
 from model.keypoints import NUM_KEYPOINTS
@@ -155,7 +156,7 @@ def run(request: Request) -> None:
         log.warning("the cluster has no GPU for each of %d workers: waiting until it has", request.workers)
     worker_cpus = min(0.5 * cpus / request.workers, float(request.threads))
     name = f"mimicmotion-refusal-{uuid.uuid4().hex}"
-    refusal: Any = Refusal.options(name=name).remote()  # type: ignore[attr-defined]
+    refusal: Any = Refusal.options(name=name, scheduling_strategy=own_node()).remote()  # type: ignore[attr-defined]
     with Storage(request.output).claimed(), tempfile.TemporaryDirectory() as scratch:
         trainer = TorchTrainer(
             train_here,

@@ -11,6 +11,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from cluster.own_node import own_node
 from cluster.pool import WorkersUnusable
 from cluster.snapshots import Snapshots
 from cluster.video_run import KillsWorkers
@@ -267,3 +268,20 @@ def test_a_node_that_is_removed_costs_the_steps_since_the_last_snapshot(cluster,
 
 def _refuse(message: str) -> None:
     raise ValueError(message)
+
+
+def test_what_a_job_cannot_do_without_stays_with_it(cluster):
+    others = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    cluster.wait_for_nodes()
+
+    @ray.remote(num_cpus=0)
+    class Where:
+        def node(self) -> str:
+            return str(ray.get_runtime_context().get_node_id())
+
+    handles = [Where.options(scheduling_strategy=own_node()).remote() for _ in range(6)]
+    assert set(ray.get([handle.node.remote() for handle in handles])) == {ray.get_runtime_context().get_node_id()}
+    for handle in handles:
+        ray.kill(handle)
+    for node in others:
+        cluster.remove_node(node)

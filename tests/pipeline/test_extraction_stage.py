@@ -3,12 +3,15 @@ from __future__ import annotations
 import os
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
 
-from pipeline.extraction_stage import ExtractPoses, Ledger
+from pipeline import extraction_stage
+from pipeline.extraction import Sampling
+from pipeline.extraction_stage import ExtractPoses, Ledger, _digest
 from pipeline.inputs import InputError
 from pipeline.listing import Video
 from tests.processes import wakings
@@ -16,9 +19,30 @@ from tests.processes import wakings
 
 def test_a_file_that_cannot_be_read_is_an_input_error_since_its_poses_are_not_to_blame(tmp_path):
     # Root may read every file, but no folder.
-    stage = ExtractPoses.__new__(ExtractPoses)
     with pytest.raises(InputError, match=r"/clips/a.mp4 cannot be read \(Is a directory\)"):
-        stage._finished(Video("/clips/a.mp4", "1", 1, {}), tmp_path)
+        _digest(tmp_path, "/clips/a.mp4")
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize(("where", "stage", "known"), [("_digest", "fetch", False), ("read_frames", "poses", True)])
+def test_what_fails_before_the_contents_are_known_says_nothing_of_them(tmp_path, monkeypatch, where, stage, known):
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(extraction_stage, where, fail)
+    monkeypatch.setattr(extraction_stage, "fingerprint", lambda *_: "mark")
+    (tmp_path / "a.mp4").write_bytes(b"anything")
+    video = Video(str(tmp_path / "a.mp4"), "1", 1, {})
+    worker, ledger = ExtractPoses.__new__(ExtractPoses), ray.remote(Ledger).options(num_cpus=0).remote(set())
+    worker._unusable, worker._ledger, worker._estimator = None, ledger, SimpleNamespace()
+    worker._reporter = SimpleNamespace(finish=lambda *_: None)
+    worker._request = SimpleNamespace(sampling=Sampling(15.0), deadline_s=1.0)
+    outcome: Any = worker._outcome(video)
+    assert (outcome.stage, outcome.message) == (stage, "no room")
+    attempts, read = ray.get(ledger.next_pass.remote())
+    assert attempts == {video.uri: 1}
+    assert read == ({video.uri} if known else set())
+    ray.kill(ledger)
 
 
 def test_the_main_thread_rests_as_long_as_no_further_video_can_be_taken():
