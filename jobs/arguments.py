@@ -7,7 +7,7 @@ import dataclasses
 import typing
 from typing import Any
 
-OK, WRONG_REQUEST, SOME_QUARANTINED = 0, 2, 3
+OK, FAILED, WRONG_REQUEST, SOME_QUARANTINED = 0, 1, 2, 3
 """How a job ends: all is made, the request cannot be fulfilled, some rows are in the quarantine."""
 
 

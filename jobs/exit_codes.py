@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from jobs.arguments import WRONG_REQUEST
+from jobs.arguments import FAILED, WRONG_REQUEST
 
 
 def exit_code(work: Callable[[], int]) -> int:
@@ -34,6 +34,16 @@ def exit_code(work: Callable[[], int]) -> int:
     except (OSError, RuntimeError, ValueError) as error:  # what names a file, a row or a setting is one of these
         print(f"error: {error}", file=sys.stderr)
         return WRONG_REQUEST
+    except Exception as error:
+        # Of Ray, where it has been loaded: a lost cluster is many lines of its own innards.
+        ray = sys.modules.get("ray.exceptions")
+        if ray is None or not isinstance(error, ray.RayError):
+            raise
+        reason = str(error).partition("\n")[0]
+        print(
+            f"error: Ray failed ({type(error).__name__}: {reason}); run again: what is finished stays", file=sys.stderr
+        )
+        return FAILED
 
 
 @contextmanager

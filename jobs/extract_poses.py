@@ -108,9 +108,10 @@ def describe(planned: Plan) -> str:
     rows = [(video.uri, "do") for video in planned.todo[:_SHOWN]]
     if len(planned.todo) > _SHOWN:
         rows.append((f"... and {len(planned.todo) - _SHOWN} more", "do"))
-    rows += [
-        (entry.id or f"row {entry.line}", f"quarantine: {entry.message}") for entry in planned.resolved.failed.values()
-    ]
+    failed = list(planned.resolved.failed.values())
+    rows += [(entry.id or f"row {entry.line}", f"quarantine: {entry.message}") for entry in failed[:_SHOWN]]
+    if len(failed) > _SHOWN:
+        rows.append((f"... and {len(failed) - _SHOWN} more", "quarantine"))
     counts = (
         f"{len(planned.todo)} to do, {len(planned.resolved.finished)} done already, "
         f"{len(planned.resolved.failed)} cannot be, {planned.listing.left_out} files left out by their names"

@@ -17,7 +17,7 @@ from jobs.arguments import OK, SOME_QUARANTINED, add_options, check_counts, comm
 from jobs.exit_codes import exit_code
 from model.artifacts import absolute, join
 from pipeline.inspection_report import PAGE, write_report
-from pipeline.pose_sources import find_tables
+from pipeline.pose_sources import PoseSource, find_tables
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,13 @@ class Options:
     rows: int = option(1_000_000, "rows of poses to read for the distributions, evenly over a larger data set")
 
 
+def default_output(source: PoseSource) -> str:
+    """Beside the tables, but not among those of an output of extract_poses: whoever reads them reads their folder."""
+    above, _, name = source.folder.rpartition("/")
+    among = name == "poses" and not source.summed_up and not any("/" in table for table in source.files)
+    return join(above if among else source.folder, "inspection")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job; the exit code."""
 
@@ -42,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = Options(**given(parser.parse_args(arguments), Options))
         check_counts(options, "rows")
         source = find_tables(absolute(options.tables))
-        output = absolute(options.output or join(source.folder, "inspection"))
+        output = absolute(options.output or default_output(source))
         found = write_report(source, output, options.video, options.rows, options.overlay)
         for name, reason in found.failed:
             print(f"could not be read: {name}: {reason}")

@@ -20,7 +20,9 @@ from model.artifacts import absolute, join
 from pipeline.clip_selection import Selection, select_clips
 from pipeline.clip_table import KEPT, NAME
 from pipeline.clips import REASONS, ClipSettings
+from pipeline.quarantine import NAME as QUARANTINE
 from pipeline.report import table
+from pipeline.video_summaries import NAME as VIDEOS
 
 _SHOWN_FAILURES = 20
 
@@ -43,7 +45,11 @@ def parse(arguments: Sequence[str] | None) -> tuple[str, str, ClipSettings]:
     output = absolute(options.output or join(options.tables, NAME))
     if not output.endswith(".parquet"):
         raise ValueError(f"output is {output}, expected a name that ends in .parquet")
-    return absolute(options.tables), output, dataclasses.replace(ClipSettings(), **given(namespace, ClipSettings))
+    tables = absolute(options.tables)
+    inside = output.removeprefix(join(tables, ""))
+    if inside.startswith(("poses/", "_parts/")) or inside in (VIDEOS, QUARANTINE):
+        raise ValueError(f"output is {output}, which is for what extract_poses writes; give another name")
+    return tables, output, dataclasses.replace(ClipSettings(), **given(namespace, ClipSettings))
 
 
 def summary(selection: Selection, output: str) -> str:

@@ -51,7 +51,13 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
     if "://" not in uri and not uri.startswith("data:"):
         return LocalFileSystem(), LocalFileSystem._strip_protocol(uri)
     try:
-        filesystem, path = fsspec.url_to_fs(uri)
+        protocol, _, rest = uri.partition("://")
+        if "::" in rest and "::" not in protocol:
+            # Nor are they in a store's names, which others may have given.
+            kind = fsspec.get_filesystem_class(protocol)
+            filesystem, path = kind(**kind._get_kwargs_from_urls(uri)), kind._strip_protocol(uri)
+        else:
+            filesystem, path = fsspec.url_to_fs(uri)
     except (ImportError, ValueError) as error:
         raise ArtifactError(f"{uri}: {error} (pip install 'mimicmotion-pipeline[s3]' or '[gcs]')") from error
     # Other processes write what this one reads. Some file systems keep their listings in a dictionary, not a DirCache.

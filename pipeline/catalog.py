@@ -141,7 +141,7 @@ def _settings(row: Mapping[str, Any], defaults: VideoSettings) -> VideoSettings:
 def _number(name: str, value: Any) -> float:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} is {value!r}, expected a number") from None
 
 

@@ -42,7 +42,7 @@ def read_rows(uri: str) -> tuple[list[Row], list[str]]:
     try:
         if suffix == "parquet":
             table = pq.read_table(io.BytesIO(contents))
-            columns, rows = table.column_names, list(table.to_pylist())
+            columns, rows = table.column_names, _parquet_rows(table)
         elif suffix == "csv":
             reader = csv.DictReader(io.StringIO(contents.decode("utf-8-sig"), newline=""), strict=True)
             rows = [_csv_row(number, row) for number, row in enumerate(reader, start=1)]
@@ -54,11 +54,33 @@ def read_rows(uri: str) -> tuple[list[Row], list[str]]:
             columns = sorted({name for row in rows if isinstance(row, dict) for name in row})
         else:
             raise CatalogError(f"catalog {uri}: unknown format; expected a .parquet, .csv or .jsonl file")
-    except (UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+    except CatalogError:
+        raise
+    # Of a broken file pyarrow raises an OSError, or whatever it runs into.
+    except (ValueError, OSError, csv.Error, pa.ArrowException) as error:
         raise CatalogError(f"catalog {uri} cannot be read as {suffix}: {error}") from error
     if not rows:
         raise CatalogError(f"catalog {uri} has no rows")
     return rows, columns
+
+
+# What to_pylist raises of a date that Python does not know, or bytes that are no text.
+_UNREADABLE = ValueError, OverflowError, pa.ArrowException
+
+
+def _parquet_rows(table: pa.Table) -> list[Row]:
+    try:
+        return list(table.to_pylist())
+    except _UNREADABLE:
+        return [_parquet_row(table, number) for number in range(table.num_rows)]
+
+
+def _parquet_row(table: pa.Table, number: int) -> Row:
+    try:
+        (row,) = table.slice(number, 1).to_pylist()
+    except _UNREADABLE as error:
+        return RowError(f"row {number + 1}: cannot be read ({error})")
+    return dict(row)
 
 
 def _csv_row(number: int, row: dict[str, Any]) -> dict[str, Any] | RowError:
@@ -70,13 +92,12 @@ def _csv_row(number: int, row: dict[str, Any]) -> dict[str, Any] | RowError:
 def _json_row(number: int, line: str) -> dict[str, Any] | RowError:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
-        return RowError(f"row {number}: not JSON ({error})")
-    try:
         # JSON can write half a character, as "\ud800", which no table takes.
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         return RowError(f"row {number}: not Unicode ({error.reason}); mend its escaped characters")
+    except (ValueError, RecursionError) as error:  # also of thousands of digits, or brackets in brackets
+        return RowError(f"row {number}: not JSON ({error})")
     return row if isinstance(row, dict) else RowError(f"row {number}: a JSON object was expected, found {line[:40]!r}")
 
 

@@ -81,7 +81,7 @@ def plan(request: Request, storage: Storage, state: State) -> Plan:
     """
     estimator = request.choice.facts()
     wanted = functools.cache(lambda video_id: fingerprint(video_id, estimator, request.sampling))
-    listing = list_videos(request.videos)
+    listing = list_videos(request.videos, request.output)
     resolved, todo = split(listing, state, wanted)
     return Plan(listing, resolved, todo, wanted)
 

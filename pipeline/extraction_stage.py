@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
 import json
 import logging
@@ -176,6 +177,9 @@ class ExtractPoses:
             frames = finished.frames
             return dataclasses.replace(finished, span=(begun, time.time()))
         except Exception as error:
+            if getattr(error, "errno", None) == errno.ENOSPC and not isinstance(error, (InputError, StorageError)):
+                room = f"no room in {tempfile.gettempdir()} ({error}); free some, or set TMPDIR to a larger disk"
+                error = OSError(room)
             log.warning("%s: quarantined: %s", video.uri, error)
             return video.failed(error, next((name for kind, name in _STAGES if isinstance(error, kind)), stage))
         finally:

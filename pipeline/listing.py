@@ -57,13 +57,13 @@ class Listing:
     left_out: int = 0
 
 
-def list_videos(videos: str) -> Listing:
+def list_videos(videos: str, output: str | None = None) -> Listing:
     """What ``--videos`` names. No video is read.
 
     A catalog is a ``.csv``, ``.jsonl`` or ``.parquet`` file whose column ``uri``, ``video`` or ``driving`` names the
     videos; relative paths are relative to it. A folder is searched with all below it; hidden files, folders that begin
-    with ``.`` or ``_``, and such files as are named like pictures, texts or tables are left out. A URI that is neither
-    file nor folder is a glob if it has one's characters, else a prefix of names.
+    with ``.`` or ``_``, such files as are named like pictures, texts or tables, and an ``output`` in it are left out. A
+    URI that is neither file nor folder is a glob if it has one's characters, else a prefix of names.
 
     Raises ``ListingError`` when nothing is there, ``CatalogError`` for a catalog that cannot be used.
     """
@@ -73,19 +73,26 @@ def list_videos(videos: str) -> Listing:
     filesystem, path = open_filesystem(videos)
     filesystem.invalidate_cache()
     try:
-        found, chosen = patiently(lambda: _find(filesystem, path), f"listing {videos}")
+        found, chosen, closed = patiently(lambda: _find(filesystem, path), f"listing {videos}")
     except Exception as error:  # every store has exceptions of its own
         raise ListingError(f"videos {videos} cannot be listed ({type(error).__name__}: {error})") from error
     # What an object store's console makes of a folder is an empty object with a name that no file has.
     found = {name: info for name, info in found.items() if not name.endswith("/")}
     if not found:
+        if closed:
+            raise ListingError(f"videos {videos}: folder {closed[0]} cannot be listed (permission denied)")
         raise ListingError(f"videos {videos}: there is no such file, folder or prefix, or nothing in it")
     if named_as_catalog and list(found) == [path]:
         return _of_catalog(videos)
     local = isinstance(filesystem, LocalFileSystem)
+    # Pages and overlays of an inspection are no videos to be done.
+    own = _inside(output, path) if output else None
     listing = Listing()
+    for line, name in enumerate(sorted(closed), start=1):
+        refused = InputError(f"folder {_shown(name)} cannot be listed (permission denied); its videos are not done")
+        listing.failed.append(_failed(refused, _shown(name), line, {"uri": _shown(name)}))
     for name, info in sorted(found.items()):
-        if not chosen and _is_sidecar(name, path):
+        if not chosen and (_is_sidecar(name, path) or (own and name.startswith(own))):
             listing.left_out += 1
             continue
         uri = name if local else str(filesystem.unstrip_protocol(name))
@@ -94,43 +101,56 @@ def list_videos(videos: str) -> Listing:
     return listing
 
 
-def _find(filesystem: Any, path: str) -> tuple[dict[str, Any], bool]:
-    """Files by name, and whether each was chosen by its name."""
+def _find(filesystem: Any, path: str) -> tuple[dict[str, Any], bool, list[str]]:
+    """Files by name, whether each was chosen by its name, and folders that cannot be looked into."""
     # What has just that name comes first: names of videos have brackets and question marks in them too.
     if filesystem.isfile(path):
-        return {path: filesystem.info(path)}, True
+        return {path: filesystem.info(path)}, True, []
     if filesystem.isdir(path):
-        return _below(filesystem, path), False
+        found, closed = _below(filesystem, path)
+        return found, False, [folder for folder in closed if not _is_hidden(f"{folder}/", path)]
     if _is_glob(path):
         matches = {name: _target(filesystem, name, info) for name, info in filesystem.glob(path, detail=True).items()}
-        return {name: info for name, info in matches.items() if info["type"] != "directory"}, True
+        return {name: info for name, info in matches.items() if info["type"] != "directory"}, True, []
     parent = path.rpartition("/")[0]
     if not parent or not filesystem.isdir(parent):
-        return {}, False
-    return {name: info for name, info in _below(filesystem, parent).items() if name.startswith(path)}, False
+        return {}, False, []
+    found, closed = _below(filesystem, parent)
+    return (
+        {name: info for name, info in found.items() if name.startswith(path)},
+        False,
+        [folder for folder in closed if folder.startswith(path)],
+    )
 
 
-def _below(filesystem: Any, folder: str) -> dict[str, Any]:
-    """All files in a folder and below it, also of folders elsewhere that links lead to, each of those once."""
+def _below(filesystem: Any, folder: str) -> tuple[dict[str, Any], list[str]]:
+    """All files in a folder and below it, also of folders elsewhere that links lead to, each of those once; and the
+    folders that cannot be looked into.
+    """
     if not isinstance(filesystem, LocalFileSystem):
-        return dict(filesystem.find(folder, detail=True))
+        return dict(filesystem.find(folder, detail=True)), []
     found: dict[str, Any] = {}
+    closed: list[str] = []
     searched: tuple[str, ...] = ()
     waiting = [folder]
     while waiting:
         place = waiting.pop(0)
         real = os.path.realpath(place)
-        for name, info in filesystem.find(place, detail=True).items():
+        for name, info in filesystem.find(place, detail=True, withdirs=True).items():
             # Else a link to what it lies in would be followed for ever.
             if (real + name[len(place.rstrip("/")) :]).startswith(searched):
                 continue
+            # fsspec passes over what it may not list.
+            if info["type"] == "directory" and not os.access(name, os.R_OK | os.X_OK):
+                closed.append(name)
+            linked = info.get("islink") and name != place
             info = _target(filesystem, name, info)
-            if info["type"] == "directory":
-                waiting.append(name)
-            else:
+            if info["type"] != "directory":
                 found[name] = info
+            elif linked:
+                waiting.append(name)
         searched += (real.rstrip("/") + "/",)
-    return found
+    return found, closed
 
 
 def _target(filesystem: Any, name: str, info: dict[str, Any]) -> dict[str, Any]:
@@ -143,16 +163,25 @@ def _target(filesystem: Any, name: str, info: dict[str, Any]) -> dict[str, Any]:
         return {**info, "type": "link to nothing"}
 
 
+def _inside(output: str, folder: str) -> str | None:
+    """What the names of an output's files begin with, where it is in the folder and not the folder itself."""
+    own, all_of_it = (f"{path.rstrip('/')}/" for path in (open_filesystem(output)[1], folder))
+    return own if own.startswith(all_of_it) and own != all_of_it else None
+
+
 def _is_glob(text: str) -> bool:
     return any(character in text for character in "*?[")
 
 
 def _is_sidecar(name: str, folder: str) -> bool:
+    return _is_hidden(name, folder) or posixpath.splitext(name)[1].lower().lstrip(".") in _TEXTS | _PICTURES
+
+
+def _is_hidden(name: str, folder: str) -> bool:
     # The first of these is the end of what was asked for. A folder's "_" says that it is a job's own; a video's may be
     # the first letter of its id.
     _, *inside = name.removeprefix(folder.rstrip("/")).split("/")
-    hidden = any(part.startswith(".") for part in inside) or any(part.startswith("_") for part in inside[:-1])
-    return hidden or posixpath.splitext(name)[1].lower().lstrip(".") in _TEXTS | _PICTURES
+    return any(part.startswith(".") for part in inside) or any(part.startswith("_") for part in inside[:-1])
 
 
 def _take(listing: Listing, uri: str, line: int, info: Mapping[str, Any]) -> None:

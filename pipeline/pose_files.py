@@ -104,7 +104,10 @@ class PoseFile:
             self.facts: dict[str, Any] = json.loads(metadata[KEY])
             self.contents = read_contents(metadata)
         except (pa.ArrowException, KeyError, ValueError, OSError) as error:
-            raise PoseTableError(f"{name} is no pose table of this job ({type(error).__name__}: {error})") from error
+            raise PoseTableError(
+                f"{name} is no pose table of this job ({type(error).__name__}: {error}); remove it and run again: "
+                "what it held is done anew"
+            ) from error
         self._places: dict[str, _Place] = {}
         start = 0
         columns = (self.contents[name].to_pylist() for name in ("video_id", "rows"))

@@ -110,8 +110,8 @@ def read_state(storage: Storage) -> State:
     names = sorted(name for name in storage.sizes("poses") if not _hidden(name))
     if strange := [name for name in names if not _TABLE.fullmatch(name)]:
         raise StorageError(
-            f"output {storage.uri} holds tables that this job did not write ({', '.join(strange[:3])}), whose rows "
-            "would mix with its own; give another output"
+            f"output {storage.uri} holds among its tables what this job did not write ({', '.join(strange[:3])}), and "
+            "whoever reads the tables would read it too; move it elsewhere, or give another output"
         )
 
     def read(name: str) -> tuple[str, list[Kept]]:

@@ -56,7 +56,7 @@ def to_parquet(entries: Sequence[Quarantined], columns: Sequence[str] = ("refere
     The rows' own columns stand beside the reasons, as text, so that the file is itself a catalog. ``columns`` are those
     that such a catalog always has.
     """
-    rows = [{**vars(entry), "row": json.dumps(dict(entry.row), default=str)} for entry in entries]
+    rows = [{**vars(entry), "row": json.dumps(_own(entry.row), default=str)} for entry in entries]
     table = pa.Table.from_pylist(rows, SCHEMA)
     for column in sorted(set(columns).union(*(entry.row for entry in entries)) - set(SCHEMA.names)):
         values = [entry.row.get(column) for entry in entries]
@@ -64,3 +64,9 @@ def to_parquet(entries: Sequence[Quarantined], columns: Sequence[str] = ("refere
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
+
+
+def _own(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without what a quarantine said of it that was fed back, or it would hold all quarantines before."""
+    fed_back = all(name in row for name in SCHEMA.names)
+    return {name: value for name, value in row.items() if not fed_back or name == "id" or name not in SCHEMA.names}

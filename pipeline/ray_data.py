@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import ray
+from ray._private.services import find_bootstrap_address
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data._internal.execution.node_trackers import ActorLocationTracker
@@ -65,6 +66,10 @@ def connect(dashboard: bool = False) -> None:
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS", "")
         _see(address)
+        if not address and (left := find_bootstrap_address(None)) and not _listens(left):
+            # Ray would try for minutes.
+            log.warning("the Ray that was started here, at %s, does not answer: starting one for this job alone", left)
+            address = "local"
         for left in reversed(range(_STARTS)):
             try:
                 with _told_to_end_as_before():
@@ -95,7 +100,12 @@ def _init(address: str, dashboard: bool) -> None:
     global _of_our_own
     _of_our_own = False
     os.environ.setdefault(_LOG_FILES, "0")
-    options: dict[str, Any] = {"include_dashboard": dashboard, "log_to_driver": True, "logging_level": logging.WARNING}
+    options: dict[str, Any] = {
+        "address": address or None,
+        "include_dashboard": dashboard,
+        "log_to_driver": True,
+        "logging_level": logging.WARNING,
+    }
     if dashboard or address not in ("", "local"):
         ray.init(**options)
         return
@@ -113,19 +123,31 @@ def _init(address: str, dashboard: bool) -> None:
 def _see(address: str) -> None:
     """Whether somebody listens at ``host:port``: Ray itself would try for minutes, and then end the process."""
     try:
-        place = urlsplit(f"//{address}")
-        host, port = place.hostname, place.port
-    except ValueError:
-        return
-    if "://" in address or host is None or port is None:
-        return
-    try:
-        socket.create_connection((host, port), timeout=_ANSWERS_WITHIN_S).close()
+        _reach(address)
     except OSError as error:
         raise RuntimeError(
             f"no Ray answers at {address} ({error}); start it there, or mend or unset RAY_ADDRESS: without it a local "
             "Ray is started"
         ) from error
+
+
+def _listens(address: str) -> bool:
+    try:
+        _reach(address)
+    except OSError:
+        return False
+    return True
+
+
+def _reach(address: str) -> None:
+    """Raises ``OSError`` where nobody listens at ``host:port``; of an address in another form nothing is known."""
+    try:
+        place = urlsplit(f"//{address}")
+        host, port = place.hostname, place.port
+    except ValueError:
+        return
+    if "://" not in address and host is not None and port is not None:
+        socket.create_connection((host, port), timeout=_ANSWERS_WITHIN_S).close()
 
 
 def configure() -> None:

@@ -41,5 +41,9 @@ def is_final(error: BaseException) -> bool:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether fsspec calls a file missing whose server answered with an error of its own, as its HTTP does."""
-    return int(getattr(error.__cause__, "status", 0)) >= 500
+    """Whether fsspec calls a file missing whose server answered with an error of its own, or not at all, as its HTTP
+    does.
+    """
+    cause = error.__cause__
+    unreached = any(kind.__name__ == "ClientConnectionError" for kind in type(cause).__mro__)
+    return unreached or int(getattr(cause, "status", 0)) >= 500

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ray.exceptions import WorkerCrashedError
 
-from jobs.arguments import OK
+from jobs.arguments import FAILED, OK
 from jobs.exit_codes import exit_code
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,16 @@ def test_a_name_that_is_no_utf_8_is_told_like_any_other(monkeypatch: pytest.Monk
     assert exit_code(work) == OK
     sys.stdout.flush()
     assert out.getvalue() == b"done, in /data/run\\udcff\n"
+
+
+def test_a_lost_cluster_is_one_line(capsys) -> None:
+    def work() -> int:
+        raise WorkerCrashedError
+
+    assert exit_code(work) == FAILED
+    error = capsys.readouterr().err
+    assert error.startswith("error: Ray failed (WorkerCrashedError: ")
+    assert error.count("\n") == 1
 
 
 @pytest.fixture

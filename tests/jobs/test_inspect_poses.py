@@ -39,8 +39,21 @@ def test_the_videos_that_are_asked_for_are_shown(tmp_path, capsys):
 def test_one_table_can_be_looked_at_by_itself(tmp_path):
     write_output(tmp_path, {"1.parquet": [video("a/../b", walking(5))]})
     assert main([str(tmp_path / "poses" / "1.parquet")]) == OK
-    folder = tmp_path / "poses" / "inspection"
+    # Not among the tables: whoever reads their folder would read the page.
+    folder = tmp_path / "inspection"
     assert sorted(path.name for path in folder.glob("*.*")) == [".incoming", "01-a____b.png", "index.html"]
+
+
+def test_the_page_is_never_among_the_tables(tmp_path):
+    write_output(tmp_path / "poses", {"1.parquet": [video("a", walking(5))]})
+    assert main([str(tmp_path / "poses" / "poses")]) == OK
+    assert main([str(tmp_path / "poses")]) == OK
+    assert [path.parent for path in tmp_path.rglob("index.html")] == [tmp_path / "poses" / "inspection"]
+    alone = tmp_path / "made" / "a.parquet"
+    alone.parent.mkdir()
+    (tmp_path / "poses" / "poses" / "1.parquet").rename(alone)
+    assert main([str(alone)]) == OK
+    assert (tmp_path / "made" / "inspection" / "index.html").is_file()
 
 
 def test_what_is_wrong_is_told(tmp_path, capsys):

@@ -50,6 +50,11 @@ def test_a_wrong_request_is_one_line(tmp_path, capsys):
         error = capsys.readouterr().err.strip().splitlines()[-1]
         assert error.startswith("error: ")
     write_output(tmp_path, {"1.parquet": [video("a", walking(20))]})
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")}
+    for name in ("videos.parquet", "quarantine.parquet", "poses/clips.parquet", "poses/1.parquet"):
+        assert main([str(tmp_path), "--output", str(tmp_path / name)]) == WRONG_REQUEST
+        assert "which is for what extract_poses writes" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")} == before
     (tmp_path / "file").write_text("")
     assert main([str(tmp_path), "--output", str(tmp_path / "file" / "clips.parquet")]) == WRONG_REQUEST
 

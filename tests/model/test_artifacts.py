@@ -147,6 +147,15 @@ def test_a_path_with_two_colons_is_the_file_of_that_name(tmp_path, monkeypatch):
     assert fetch("~/Re::Zero.mp4").read_text() == "Re::Zero.mp4"
 
 
+@pytest.mark.parametrize("name", ["cam::a.mp4", "cam::file:///etc/hostname", "a::b::c"])
+def test_an_object_with_two_colons_is_the_one_of_that_name(name):
+    """Whoever may write into a bucket would else decide which file is read."""
+    for protocol, kind in (("s3", "S3FileSystem"), ("https", "HTTPFileSystem")):
+        filesystem, path = open_filesystem(f"{protocol}://data/{name}")
+        assert type(filesystem).__name__ == kind
+        assert path.removeprefix("https://") == f"data/{name}"
+
+
 def test_cache_lies_where_the_environment_says(tmp_path, monkeypatch):
     assert cache_root() == tmp_path / "cache"
     monkeypatch.delenv("MIMICMOTION_CACHE")

@@ -130,6 +130,35 @@ def test_a_line_that_is_not_json_is_one_bad_row(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "row", ['{"id": "b", "seed": ' + "1" * 5001 + "}", "[" * 20_000, '{"fps": ' + "9" * 401 + ', "id": "b", %s}']
+)
+def test_what_python_cannot_take_is_one_bad_row(tmp_path, row):
+    paths = '"reference": "r", "driving": "d"'
+    rows, bad = read(tmp_path / "c.jsonl", '{"id": "a", ' + paths + "}\n" + row.replace("%s", paths))
+    assert [row.id for row in rows] == ["a"]
+    assert [entry.line for entry in bad] == [2]
+
+
+def test_a_date_that_python_does_not_know_is_one_bad_row(tmp_path):
+    columns = {name: ["a", "b"] for name in ("id", "reference", "driving")}
+    table = pa.table({**columns, "when": pa.array([0, 2**45], pa.timestamp("s"))})
+    pq.write_table(table, tmp_path / "c.parquet")
+    rows, bad = read_catalog(str(tmp_path / "c.parquet"), DEFAULTS)
+    assert [row.id for row in rows] == ["a"]
+    assert [entry.line for entry in bad] == [2]
+
+
+def test_a_damaged_catalog_is_named(tmp_path):
+    path = tmp_path / "c.parquet"
+    pq.write_table(pa.table({"id": [str(n) for n in range(5000)]}), path, compression="none")
+    contents = bytearray(path.read_bytes())
+    contents[20:200] = bytes(180)
+    path.write_bytes(contents)
+    with pytest.raises(CatalogError, match=r"c.parquet cannot be read as parquet"):
+        read_catalog(str(path), DEFAULTS)
+
+
+@pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
         ("c.csv", "id,driving\na,d\n", "no column reference; it has id, driving"),

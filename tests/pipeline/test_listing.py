@@ -107,6 +107,30 @@ def test_linked_folders_are_searched_each_once(folder, tmp_path):
     assert names(f"{folder}/lin", folder) == ["linked/inside/f.mp4"]
 
 
+def test_the_output_in_a_folder_of_videos_is_none_of_them(folder):
+    (folder / "deep" / "poses" / "inspection").mkdir(parents=True)
+    (folder / "deep" / "poses" / "inspection" / "01-a.mp4").write_bytes(b"overlay")
+    (folder / "deep" / "poses.mp4").write_bytes(b"video")
+    found = [video.uri for video in list_videos(str(folder), str(folder / "deep" / "poses")).videos]
+    assert str(folder / "deep" / "poses.mp4") in found
+    assert str(folder / "deep" / "poses" / "inspection" / "01-a.mp4") not in found
+    # Where videos and tables share a folder there are videos nevertheless.
+    assert len(list_videos(str(folder), str(folder)).videos) == len(list_videos(str(folder)).videos)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_one_row_of_the_quarantine(folder, monkeypatch):
+    (folder / "deep" / "locked" / "in").mkdir(parents=True)
+    (folder / ".locked").mkdir()
+    # Root may look into every folder.
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: may(path, mode) and not str(path).endswith("locked"))
+    closed = [entry for entry in list_videos(str(folder)).failed if entry.stage == "list"]
+    assert [entry.id for entry in closed] == [str(folder / "deep" / "locked")]
+    assert "cannot be listed (permission denied)" in closed[0].message
+    with pytest.raises(ListingError, match="cannot be listed"):
+        list_videos(str(folder / "deep" / "locked"))
+
+
 def test_a_store_gives_uris(tmp_path):
     filesystem = fsspec.filesystem("memory")
     for name in ("2024-01/a.mp4", "2024-02/b.mp4", "2025-01/c.mp4"):

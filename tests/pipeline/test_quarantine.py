@@ -1,4 +1,5 @@
 import io
+import json
 
 import pyarrow.parquet as pq
 
@@ -35,3 +36,15 @@ def test_it_can_be_fed_back_as_a_catalog(tmp_path):
     assert bad == []
     assert (row.id, row.reference, row.settings.animation.seed) == ("a", str(tmp_path / "r.png"), 5)
     assert row.row["x"] == "1"
+
+
+def test_what_is_fed_back_again_and_again_does_not_grow(tmp_path):
+    path, sizes = tmp_path / "q.parquet", []
+    fed = {"uri": "https://a.example/dance.mp4", "name": 'he said "hi"'}
+    for _ in range(4):
+        failed = Quarantined.of(ValueError("because"), "list", fed["uri"], 1, fed)
+        path.write_bytes(to_parquet([failed], ["uri"]))
+        (fed,) = pq.read_table(path).to_pylist()
+        sizes.append(len(fed["row"]))
+        assert json.loads(fed["row"])["name"] == 'he said "hi"'
+    assert sizes[1:] == [sizes[1]] * 3

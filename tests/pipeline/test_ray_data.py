@@ -29,6 +29,23 @@ def test_a_cluster_that_does_not_answer_is_named_at_once(monkeypatch):
             connect()
 
 
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_ray_that_ran_here_and_does_not_answer_is_not_waited_for(monkeypatch, caplog, answers):
+    asked: list[Any] = []
+    with socket.socket() as left:
+        left.bind(("127.0.0.1", 0))
+        if answers:
+            left.listen()
+        address = f"127.0.0.1:{left.getsockname()[1]}"
+        monkeypatch.setattr(ray_data, "find_bootstrap_address", lambda _: address)
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        monkeypatch.setattr(ray, "init", lambda **options: asked.append(options["address"]))
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        connect()
+    assert asked == [None if answers else "local"]
+    assert (f"at {address}, does not answer" in caplog.text) != answers
+
+
 def test_a_ray_that_does_not_start_is_one_line(monkeypatch):
     def late(**options) -> None:
         raise Exception("The current node timed out during startup.")

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import socket
+
 import pytest
 
+from model.artifacts import open_filesystem
 from pipeline import retries
-from pipeline.retries import patiently
+from pipeline.retries import is_final, is_outage, patiently
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +51,16 @@ def test_what_will_not_change_is_asked_once(error, pauses):
         patiently(store.ask, "asking")
     assert store.asked == 1
     assert not pauses
+
+
+def test_a_server_that_cannot_be_reached_is_not_a_missing_file():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        filesystem, url = open_filesystem(f"http://127.0.0.1:{taken.getsockname()[1]}/a.mp4")
+        with pytest.raises(FileNotFoundError) as caught:
+            filesystem.info(url)
+    assert is_outage(caught.value)
+    assert not is_final(caught.value)
 
 
 def test_a_server_that_is_down_is_not_a_missing_file():
