@@ -7,6 +7,7 @@ never sees a snapshot in part, and the one before stays until the next is whole.
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,6 +30,14 @@ class Store(Protocol):
 
 class SnapshotUnreadable(RuntimeError):
     """A snapshot that says it is whole and is not."""
+
+
+_FILE = re.compile(r"[^/]+/[^/]+/(progress|step-\d{4,}-window-\d{4,})\.safetensors")
+
+
+def is_snapshot(name: str) -> bool:
+    """Whether a file, named ``VIDEO/FINGERPRINT/FILE``, is one of a snapshot."""
+    return _FILE.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, eq=False)

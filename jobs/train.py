@@ -58,6 +58,10 @@ def parse(arguments: Sequence[str] | None) -> tuple[Request, bool]:
     namespace: argparse.Namespace = parser.parse_args(arguments)
     options = Options(**given(namespace, Options))
     check_counts(options, "workers", "threads", "save_every", "validate_every", "picture_every")
+    if options.max_minutes is not None and not options.max_minutes > 0:
+        raise ValueError(f"max_minutes is {options.max_minutes}, expected a number above 0")
+    if options.poses is not None and options.clips is None:
+        raise ValueError("poses is given without clips: it is where the poses of those are")
     request = Request(
         settings=read_recipe(options.recipe, given(namespace, TrainingSettings)),
         output=absolute(options.output),

@@ -10,6 +10,8 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 64_000_000
+MAX_ASPECT = 32
+"""Longer side to shorter. A person is looked for along it, square after square, and scaled they would be enormous."""
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +36,8 @@ def read_image(source: str | Path | bytes) -> np.ndarray:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ImageError: no such file, not a picture in one of `FORMATS`, damaged, or above `MAX_PIXELS` (judged from the
-            header, before the picture is decoded).
+        ImageError: no such file, not a picture in one of `FORMATS`, damaged, above `MAX_PIXELS`, or longer than
+            `MAX_ASPECT` (judged from the header, before the picture is decoded).
     """
     name = f"picture of {len(source)} bytes" if isinstance(source, bytes) else str(source)
     try:
@@ -55,6 +57,10 @@ def _read(file: BinaryIO, name: str) -> np.ndarray:
             width, height = picture.size
             if width * height > MAX_PIXELS:
                 raise _too_large(name, f"{width}x{height} pixels")
+            if max(width, height) > MAX_ASPECT * min(width, height):
+                raise ImageError(
+                    f"{name}: it is {width}x{height} pixels, longer than {MAX_ASPECT} times its other side. Crop it."
+                )
             return _rgb(picture, name)
     except ImageError:
         raise

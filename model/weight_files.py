@@ -58,8 +58,18 @@ def fetch_weights(base: str, checkpoint: str) -> WeightFiles:
 
 
 def latent_grid(base: str) -> LatentGrid:
-    """How pictures lie in the latents of an SVD folder's networks. Only their configurations are read."""
-    return LatentGrid.of(*(read_config(fetch(join(base, f"{part}/config.json"))) for part in ("vae", "unet")))
+    """How pictures lie in the latents of an SVD folder's networks. Only their configurations are read.
+
+    Raises ``CheckpointError`` for those that say nothing of it, ``ArtifactError`` for those that are not there.
+    """
+    vae, unet = (read_config(fetch(join(base, f"{part}/config.json"))) for part in ("vae", "unet"))
+    lists = [config.get("block_out_channels") for config in (vae, unet)]
+    if not all(isinstance(found, list) and found for found in lists) or not isinstance(vae.get("latent_channels"), int):
+        raise CheckpointError(
+            f"{base}: block_out_channels of vae/config.json and unet/config.json are {lists[0]!r} and {lists[1]!r}, "
+            f"latent_channels of the first is {vae.get('latent_channels')!r}; expected those of an SVD folder"
+        )
+    return LatentGrid.of(vae, unet)
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -15,9 +15,10 @@ import ray
 
 from cluster.coordinator import create
 from cluster.own_node import own_node
+from cluster.snapshots import is_snapshot
 from model.embedded import weights_of
 from model.estimators.selection import EstimatorChoice
-from model.weight_files import fetch_weights
+from model.weight_files import fetch_weights, latent_grid
 from pipeline.catalog import CatalogRow, VideoSettings, read_catalog
 from pipeline.inputs import identify
 from pipeline.progress import Display, ProgressBoard
@@ -79,6 +80,7 @@ def plan(request: Request, storage: Storage) -> Plan:
     """
     rows, failed = read_catalog(request.catalog, request.settings)
     weights = _weights_digest(request.model)
+    latent_grid(weights_of(request.model.model, request.model.checkpoint)[0])
     estimator = request.estimator.identity()
     result = Plan(failed=failed)
 
@@ -140,11 +142,16 @@ def run(request: Request) -> Outcome:
 
 
 def _clear_state(storage: Storage, failed: set[str]) -> None:
-    """Remove the snapshots of rows that are made or asked for no more. One that failed may go on from its own."""
-    if not failed:
+    """Remove the snapshots of rows that are made or asked for no more. One that failed may go on from its own.
+
+    What else is called so stays: a training run keeps its states under the same name.
+    """
+    names = list(storage.sizes(STATE))
+    own = [name for name in names if is_snapshot(name.removeprefix(f"{STATE}/"))]
+    if own == names and not failed:
         storage.remove_folder(STATE)
         return
-    for name in storage.sizes(STATE):
+    for name in own:
         if name.split("/")[1] not in failed:
             storage.remove(name)
 

@@ -16,6 +16,8 @@ SCHEMA = 1
 
 
 STATE = "state"
+
+_OF_INPUT = "uri", "version", "sha256"
 """The folder of what is half done, in the output."""
 
 
@@ -58,15 +60,24 @@ def read_record(storage: Storage, row_id: str) -> dict[str, Any] | None:
         record = json.loads(contents)
     except (UnicodeDecodeError, json.JSONDecodeError):
         return None
-    return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
+    return record if isinstance(record, dict) and record.get("schema") == SCHEMA and _is_whole(record) else None
+
+
+def _is_whole(record: Mapping[str, Any]) -> bool:
+    """Whether all is there that a later run asks of it."""
+    output, inputs = record.get("output"), record.get("inputs")
+    if not isinstance(output, dict) or not isinstance(inputs, dict) or not isinstance(record.get("windows"), int):
+        return False
+    made = isinstance(output.get("video"), str) and all(isinstance(output.get(of), int) for of in ("bytes", "frames"))
+    facts = [entry.get(name) if isinstance(entry, dict) else None for entry in inputs.values() for name in _OF_INPUT]
+    return made and all(isinstance(fact, str) for fact in facts)
 
 
 def is_done(storage: Storage, record: Mapping[str, Any] | None, wanted: str) -> bool:
     """Whether the record is of this very request and its video is there, whole."""
     if record is None or record.get("fingerprint") != wanted:
         return False
-    output = record.get("output", {})
-    return bool(output) and storage.size(output["video"]) == output["bytes"]
+    return storage.size(record["output"]["video"]) == record["output"]["bytes"]
 
 
 def write_record(storage: Storage, row_id: str, record: Mapping[str, Any]) -> None:

@@ -49,6 +49,7 @@ class VideoLimits:
     """The largest video that is read. Checked against what the file declares before memory is taken for it."""
 
     max_pixels: int = 8192 * 4320
+    max_aspect: int = 32
     max_duration_s: float = 4 * 3600.0
     max_frames: int = 1_000_000
 
@@ -284,6 +285,7 @@ def _probe(path: Path, limits: VideoLimits, deadline_s: float) -> tuple[_Index, 
         "path": str(path.absolute()),
         "container": sniff_container(path),
         "max_pixels": limits.max_pixels,
+        "max_aspect": limits.max_aspect,
         "max_duration_s": limits.max_duration_s,
         "max_frames": limits.max_frames,
     }

@@ -169,6 +169,10 @@ def _check_size(width: int, height: int, request: dict[str, Any]) -> None:
             f"it declares no picture size, or one of more than the limit of {request['max_pixels']} pixels. "
             "Scale it down, or export it again"
         )
+    if max(width, height) > request["max_aspect"] * min(width, height):
+        raise Refused(
+            f"its frames are {width}x{height}, longer than {request['max_aspect']} times their other side. Crop it"
+        )
     if width * height > request["max_pixels"]:
         raise Refused(
             f"its frames are {width}x{height}, more than the limit of {request['max_pixels']} pixels. Scale it down"

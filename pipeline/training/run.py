@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import _thread
 import functools
 import hashlib
 import json
 import logging
+import signal
 import tempfile
+import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +30,7 @@ from model.keypoints import NUM_KEYPOINTS
 from model.training.batches import TrainingClip
 from model.training.starting import check_start, starting_networks
 from model.weight_files import latent_grid
+from pipeline.claim import Claim, StorageError
 from pipeline.inputs import identify
 from pipeline.ray_data import connect
 from pipeline.storage import Storage
@@ -43,6 +49,7 @@ log = logging.getLogger(__name__)
 
 _HELD_OUT = 6
 _FAILURES = 5
+_LOOKS_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,7 @@ def run(request: Request) -> None:
     worker_cpus = min(0.5 * cpus / request.workers, float(request.threads))
     name = f"mimicmotion-refusal-{uuid.uuid4().hex}"
     refusal: Any = Refusal.options(name=name, scheduling_strategy=own_node()).remote()  # type: ignore[attr-defined]
-    with Storage(request.output).claimed(), tempfile.TemporaryDirectory() as scratch:
+    with Storage(request.output).claimed() as claim, _while_ours(claim), tempfile.TemporaryDirectory() as scratch:
         trainer = TorchTrainer(
             train_here,
             # As bytes: whoever only hands them on need not know what networks are.
@@ -177,6 +184,35 @@ def run(request: Request) -> None:
     reason: str | None = ray.get(refusal.reason.remote())
     if reason is not None:
         raise ValueError(reason)
+
+
+@contextmanager
+def _while_ours(claim: Claim) -> Iterator[None]:
+    """A block that ends, as at SIGTERM, when another run has taken the output: both would write its state.
+
+    Raises ``StorageError`` then.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_LOOKS_EVERY_S):
+            try:
+                claim.check()
+            except StorageError as error:
+                log.error("%s: ending", error)
+                _thread.interrupt_main(signal.SIGTERM)
+                return
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    except BaseException:
+        claim.check()
+        raise
+    finally:
+        over.set()
+        watching.join()
 
 
 def _fit(trainer: TorchTrainer) -> None:

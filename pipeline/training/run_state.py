@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ import torch
 
 from model.artifacts import is_local
 from pipeline.storage import Storage
+
+log = logging.getLogger(__name__)
 
 _POINTER = "state/latest.json"
 _KEPT = 2
@@ -47,22 +50,53 @@ def save_state(storage: Storage, step: int, state: dict[str, Any], metrics: list
 def load_state(storage: Storage, fingerprint: str) -> dict[str, Any] | None:
     """The last state, ``None`` when there is none yet. Its tensors lie in a file until they are used.
 
-    Raises ``RunStateError`` when it is of another recipe, or cannot be read.
+    One that is damaged gives way to the one before it. Raises ``RunStateError`` when it is of another recipe, or none
+    can be read.
     """
+    latest = _latest(storage)
+    if latest is None:
+        return None
+    # Before gigabytes are fetched. Earlier versions named the step alone.
+    _check(storage, latest.get("fingerprint", fingerprint), fingerprint)
+    last = _name(latest["step"])
+    before = sorted(name for name in storage.sizes("state") if name.endswith(".pt") and name < last)
+    for name, older in zip([last, *reversed(before)], [*reversed(before), None], strict=True):
+        try:
+            state = _load(storage, name)
+        except RunStateError as error:
+            if older is None:
+                raise RunStateError(f"{error}; remove {storage.path('state')} to begin anew") from error
+            log.warning("%s: going on from %s", error, older)
+            continue
+        _check(storage, state["fingerprint"], fingerprint)
+        return state
+    raise AssertionError("the last of them is returned or raised")
+
+
+def _latest(storage: Storage) -> dict[str, Any] | None:
     pointer = storage.read(_POINTER)
     if pointer is None:
         return None
-    latest = json.loads(pointer)
-    # Before gigabytes are fetched. Earlier versions named the step alone.
-    _check(storage, latest.get("fingerprint", fingerprint), fingerprint)
-    name = _name(latest["step"])
+    try:
+        latest = json.loads(pointer)
+        if isinstance(latest["step"], int):
+            return dict(latest)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise RunStateError(
+        f"{storage.path(_POINTER)}: does not say which state is the last, {pointer[:40]!r}; write "
+        f'{{"step": N}} into it for {storage.path("state")}/N.pt, or remove that folder to begin anew'
+    )
+
+
+def _load(storage: Storage, name: str) -> dict[str, Any]:
     with _local(storage, name) as path:
         try:
             # Read into memory, each worker would hold it beside networks, moments and averages.
             state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         except Exception as error:  # a broken file makes PyTorch's reader raise whatever it runs into
-            raise RunStateError(f"{storage.path(name)}: cannot be read ({type(error).__name__}: {error})") from error
-    _check(storage, state["fingerprint"], fingerprint)
+            reason = str(error).partition("\n")[0]
+            raise RunStateError(f"{storage.path(name)}: cannot be read ({type(error).__name__}: {reason})") from error
     return dict(state)
 
 
@@ -78,9 +112,7 @@ def _check(storage: Storage, found: str, fingerprint: str) -> None:
 def _local(storage: Storage, name: str) -> Iterator[Path]:
     """A state where it lies, or fetched; what is mapped of it stays there when the block ends and the file goes."""
     if not storage.exists(name):
-        raise RunStateError(
-            f"{storage.path(name)}: is gone, though {_POINTER} names it; remove {storage.path('state')}"
-        )
+        raise RunStateError(f"{storage.path(name)}: is gone, though {_POINTER} names it")
     if is_local(storage.uri):
         yield Path(storage.path(name))
         return
@@ -92,10 +124,10 @@ def _local(storage: Storage, name: str) -> Iterator[Path]:
 
 def read_metrics(storage: Storage) -> list[dict[str, Any]]:
     """The metrics of all steps that the last state has behind it, in order."""
-    pointer = storage.read(_POINTER)
-    if pointer is None:
+    latest = _latest(storage)
+    if latest is None:
         return []
-    last = json.loads(pointer)["step"]
+    last = latest["step"]
     rows: dict[int, dict[str, Any]] = {}
     for name in sorted(storage.sizes("metrics")):
         for line in (storage.read(name) or b"").splitlines():

@@ -68,6 +68,8 @@ class TrainingSettings:
             value, allowed = getattr(self, each.name), typing.get_args(hints[each.name])
             if typing.get_origin(hints[each.name]) is Literal and value not in allowed:
                 raise ValueError(f"{each.name} is {value!r}, expected one of {', '.join(allowed)}")
+            if hints[each.name] is bool and not isinstance(value, bool):
+                raise ValueError(f"{each.name} is {value!r}, expected true or false")
         for name in ("steps", "batch", "accumulate", "frames", "width", "height"):
             self._number(name, int, 1, 10**9)
         for name in ("warmup", "lora_rank", "crop", "seed"):

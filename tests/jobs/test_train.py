@@ -209,6 +209,9 @@ def test_the_released_layout_is_fine_tuned_on_footage_until_time_is_up_and_loads
         (("--start", "released"), "a checkpoint goes with 'released' alone"),
         (("--model", "/nowhere"), "/nowhere"),
         (("--width", "18"), "width is 18, expected a multiple of 4"),
+        (("--max-minutes", "-1"), "max_minutes is -1.0, expected a number above 0"),
+        (("--max-minutes", "nan"), "max_minutes is nan, expected a number above 0"),
+        (("--poses", "/poses"), "poses is given without clips"),
         (("--workers", "3"), "batch is 2, expected a multiple of the 3 workers"),
         (("--objective", "autoencoding", "--learn", "vae", "--crop", "10"), "crop is 10, expected a multiple of 4"),
         (

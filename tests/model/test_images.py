@@ -167,6 +167,12 @@ def test_too_many_pixels_are_refused_by_the_header(size: tuple[int, int], filter
             read_image(png_declaring(*size))
 
 
+@pytest.mark.parametrize("size", [(1, 33), (20_000, 600), (1_000_000, 1)])
+def test_what_is_too_long_is_refused_by_the_header(size: tuple[int, int]) -> None:
+    with pytest.raises(ImageError, match=rf"{size[0]}x{size[1]} pixels, longer than 32 times its other side. Crop it"):
+        read_image(png_declaring(*size))
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

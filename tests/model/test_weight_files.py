@@ -1,10 +1,11 @@
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from model.artifacts import ArtifactError
-from model.weight_files import CheckpointError, fetch_weights, read_config
+from model.weight_files import CheckpointError, fetch_weights, latent_grid, read_config
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,16 @@ def test_a_missing_file_is_named(golden, tmp_path, name, message):
     (tmp_path / "base" / name).unlink()
     with pytest.raises(ArtifactError, match=message):
         fetch_weights(base, checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [("vae", "block_out_channels", None), ("unet", "block_out_channels", "big"), ("vae", "latent_channels", "4")],
+)
+def test_a_configuration_that_says_nothing_of_latents_is_refused(golden, tmp_path, part, name, value):
+    base, _ = copied(golden, tmp_path)
+    assert latent_grid(base).factor > 1
+    path = tmp_path / "base" / part / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(CheckpointError, match=rf"base: block_out_channels of vae/config.json .*{value}.*SVD folder"):
+        latent_grid(base)

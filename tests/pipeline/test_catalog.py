@@ -148,6 +148,12 @@ def test_a_date_that_python_does_not_know_is_one_bad_row(tmp_path):
     assert [entry.line for entry in bad] == [2]
 
 
+def test_a_parquet_column_that_is_there_twice_is_named(tmp_path):
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, ["id", "driving", "id"]), tmp_path / "c.parquet")
+    with pytest.raises(CatalogError, match="has column id twice"):
+        read_catalog(str(tmp_path / "c.parquet"), DEFAULTS)
+
+
 def test_a_damaged_catalog_is_named(tmp_path):
     path = tmp_path / "c.parquet"
     pq.write_table(pa.table({"id": [str(n) for n in range(5000)]}), path, compression="none")
@@ -163,6 +169,7 @@ def test_a_damaged_catalog_is_named(tmp_path):
     [
         ("c.csv", "id,driving\na,d\n", "no column reference; it has id, driving"),
         ("c.csv", "id,reference,driving\n", "no rows"),
+        ("c.csv", "id,reference,driving,id\na,r,d,b\n", "has column id twice"),
         ("c.csv", "", "no rows"),
         ("c.txt", "id,reference,driving\na,r,d\n", "unknown format"),
         ("c.parquet", "not parquet", "cannot be read as parquet"),

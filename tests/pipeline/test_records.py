@@ -1,11 +1,16 @@
 import dataclasses
 
+import pytest
+
 from model.settings import AnimationSettings
 from pipeline.catalog import VideoSettings
 from pipeline.records import fingerprint, is_done, known_digests, read_record, settings_dict, write_record
 from pipeline.storage import Storage
 
 SETTINGS = VideoSettings(AnimationSettings())
+OUTPUT = {"video": "videos/a.mp4", "bytes": 5, "frames": 2}
+INPUTS = {"reference": {"uri": "r.png", "version": "v", "sha256": "s"}}
+RECORD = {"fingerprint": "f", "output": OUTPUT, "inputs": INPUTS, "windows": 1}
 
 
 def test_whatever_changes_the_result_changes_the_fingerprint():
@@ -31,7 +36,7 @@ def test_a_row_is_done_when_its_record_is_of_this_request_and_its_video_is_whole
     storage = Storage(str(tmp_path))
     assert read_record(storage, "a") is None
     storage.write("videos/a.mp4", b"12345")
-    write_record(storage, "a", {"fingerprint": "f", "output": {"video": "videos/a.mp4", "bytes": 5}})
+    write_record(storage, "a", RECORD)
     record = read_record(storage, "a")
     assert is_done(storage, record, "f")
     assert not is_done(storage, record, "other")
@@ -47,6 +52,26 @@ def test_a_record_that_cannot_be_read_counts_as_none(tmp_path):
     for contents in (b"{half", b"[]", b'{"schema": 0}', b"\xff"):
         storage.write("records/a.json", contents)
         assert read_record(storage, "a") is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"output": None},
+        {"output": {"video": "videos/a.mp4"}},
+        {"output": {**OUTPUT, "bytes": "5"}},
+        {"windows": None},
+        {"inputs": []},
+        {"inputs": {"reference": "r.png"}},
+        {"inputs": {"reference": {"uri": "r.png", "version": "v"}}},
+    ],
+)
+def test_a_record_without_what_is_asked_of_it_counts_as_none(tmp_path, change):
+    storage = Storage(str(tmp_path))
+    write_record(storage, "a", RECORD)
+    assert read_record(storage, "a") is not None
+    write_record(storage, "a", {**RECORD, **change})
+    assert read_record(storage, "a") is None
 
 
 def test_digests_are_remembered_by_place_and_version():

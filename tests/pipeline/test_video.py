@@ -374,6 +374,7 @@ def test_only_noise_after_a_good_header_is_an_error(clips, tmp_path):
     ("limits", "said"),
     [
         (VideoLimits(max_pixels=64 * 48 - 1), "its frames are 64x48, more than the limit of 3071 pixels"),
+        (VideoLimits(max_aspect=1), "its frames are 64x48, longer than 1 times their other side"),
         (VideoLimits(max_duration_s=1.9), "it lasts 2.0 s, longer than the limit of 1.9 s"),
         (VideoLimits(max_frames=COUNT - 1), "it has more than 23 frames"),
     ],

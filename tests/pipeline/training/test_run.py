@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from ray.train.v2.api.exceptions import WorkerGroupError
 
+from pipeline.claim import Claim, StorageError
 from pipeline.inputs import InputError
 from pipeline.training import run
 from pipeline.training.loop import Pace
@@ -72,3 +75,27 @@ def test_an_interruption_of_ray_train_is_one_of_the_job(monkeypatch):
     monkeypatch.setattr(run.TorchTrainer, "fit", lambda self: sys.exit(1))
     with pytest.raises(KeyboardInterrupt):
         run._fit(run.TorchTrainer.__new__(run.TorchTrainer))
+
+
+def test_an_output_that_another_run_has_taken_ends_this_one(monkeypatch):
+    class Lost(Claim):
+        def check(self) -> None:
+            raise StorageError("output s3://b/run was taken over by pid 7 on other")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_LOOKS_EVERY_S", 0.05)
+    before = signal.signal(signal.SIGTERM, interrupted)
+    try:
+        with pytest.raises(StorageError, match="taken over by pid 7"), run._while_ours(Lost()):
+            time.sleep(20)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_an_output_that_is_ours_lets_the_run_end_as_it_does():
+    with run._while_ours(Claim()):
+        pass
+    with pytest.raises(KeyboardInterrupt), run._while_ours(Claim()):
+        raise KeyboardInterrupt

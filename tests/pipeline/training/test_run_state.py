@@ -117,3 +117,26 @@ def test_what_is_saved_stays_whatever_kills_have_left(tmp_path):
     save_state(storage, 250, state(250), [])
     assert sorted(path.name for path in (tmp_path / "state").glob("*.pt")) == ["0000200.pt", "0000250.pt"]
     assert load_state(storage, "f") is not None
+
+
+def test_a_damaged_state_gives_way_to_the_one_before(tmp_path, caplog):
+    storage = Storage(str(tmp_path))
+    for step in (2, 4):
+        save_state(storage, step, state(step), [])
+    newest, older = tmp_path / "state" / "0000004.pt", tmp_path / "state" / "0000002.pt"
+    newest.write_bytes(newest.read_bytes()[:100])
+    loaded = load_state(storage, "f")
+    assert loaded is not None
+    assert loaded["learned"]["w"].tolist() == [2.0, 2.0]
+    assert "going on from state/0000002.pt" in caplog.text
+    older.write_bytes(b"")
+    with pytest.raises(RunStateError, match=r"0000002.pt: cannot be read .*; remove .*state to begin anew"):
+        load_state(storage, "f")
+
+
+@pytest.mark.parametrize("contents", ['{"step": 6, "fi', "[]", '{"step": "6"}'])
+def test_a_pointer_that_does_not_point_is_named(tmp_path, contents):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "latest.json").write_text(contents)
+    with pytest.raises(RunStateError, match=r"latest.json: does not say which state is the last"):
+        load_state(Storage(str(tmp_path)), "f")

@@ -40,6 +40,8 @@ def test_a_recipe_is_read_and_what_is_given_comes_first(tmp_path):
             'objective = "autoencoding"\nlearn = ["vae"]\ncheckpointing = true',
             "checkpointing is on, objective 'autoencoding': expected it off",
         ),
+        ('checkpointing = "no"', "checkpointing is 'no', expected true or false"),
+        ("checkpointing = 1", "checkpointing is 1, expected true or false"),
         ("stepps = 3", "unknown setting stepps; known are"),
         ("steps =", "cannot be read as a recipe in TOML"),
     ],
