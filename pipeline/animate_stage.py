@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -29,6 +28,7 @@ from pipeline.poses import is_pose_table
 from pipeline.progress import Reporter
 from pipeline.quarantine import Quarantined
 from pipeline.records import STATE, record_name, settings_dict, video_name, write_record
+from pipeline.scratch import scratch
 from pipeline.storage import Storage
 from pipeline.tasks import ModelChoice, Posed, Task, pack, unpack
 
@@ -82,14 +82,14 @@ class AnimateRows:
         with (
             local_copy(task.reference.uri) as reference_path,
             local_copy(task.driving.uri) as driving_path,
-            tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder,
+            scratch() as folder,
         ):
             reference = read_image(reference_path)
             half = self._choice.dtype == "float16"
             scene = compose(reference, posed.reference, posed.driving, settings.animation, half)
             if scene.note:
                 log.warning("%s: %s", task.row.id, scene.note)
-            video = Path(folder) / "video.mp4"
+            video = folder / "video.mp4"
             snapshots = Snapshots(self._storage, f"{STATE}/{task.row.id}/{task.fingerprint}")
             audio = None if is_pose_table(task.driving.uri) else driving_path
             with VideoWriter(video, fps=settings.fps, audio=audio) as writer:

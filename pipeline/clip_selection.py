@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import bisect
 import logging
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from model.artifacts import join
@@ -18,6 +16,7 @@ from pipeline.pose_measures import measure
 from pipeline.pose_reader import PoseRows, open_pose_file
 from pipeline.pose_table import PoseTableError
 from pipeline.progress_line import Tally, shown
+from pipeline.scratch import scratch
 from pipeline.storage import Storage
 from pipeline.video_summaries import OUTDATED, fits, read_summaries
 
@@ -61,8 +60,8 @@ def select_clips(tables: str, output: str, settings: ClipSettings) -> Selection:
     target, slash, name = output.rpartition("/")
     storage = Storage(target or slash)
     storage.check_writable()
-    with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder:
-        part = Path(folder) / "clips.parquet"
+    with scratch() as folder:
+        part = folder / "clips.parquet"
         with clip_writer(part, settings) as writer, shown(tally.line):
             for table in sorted(videos_in):
                 for video, poses in _videos(tables, table, selection):

@@ -34,6 +34,7 @@ from pipeline.poses import people_in_frames
 from pipeline.progress import ProgressBoard, Reporter
 from pipeline.quarantine import Quarantined
 from pipeline.retries import patiently
+from pipeline.scratch import scratch
 from pipeline.storage import Storage, StorageError
 from pipeline.tasks import pack, unpack
 from pipeline.video import FrameReader, VideoError, read_frames
@@ -200,8 +201,8 @@ class ExtractPoses:
         first = next(reader, None)
         if first is None:
             raise VideoError(f"{video.uri}: no frame of it can be decoded. Export it again.")
-        with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder:
-            part = Path(folder) / "part.parquet"
+        with scratch() as folder:
+            part = folder / "part.parquet"
             writer = PartWriter(part, video.uri, video_id, reader.info.width, reader.info.height)
             with self._turn:
                 frames = itertools.chain([first], reader)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from model.artifacts import ArtifactError, file_name, open_filesystem, sha256, version_of
 from pipeline.retries import is_final, is_outage, patiently
+from pipeline.scratch import scratch
 from pipeline.video_cache import cached_file
 
 log = logging.getLogger(__name__)
@@ -131,8 +131,8 @@ def local_copy(uri: str) -> Iterator[Path]:
     if isinstance(filesystem, LocalFileSystem):
         yield Path(path)
         return
-    with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder:
-        target = Path(folder) / (file_name(path) or "input")
+    with scratch() as folder:
+        target = folder / (file_name(path) or "input")
         _fetch(uri, target)
         yield target
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from pipeline.pose_reader import open_pose_file
 from pipeline.pose_sources import PoseSource, posed_video
 from pipeline.pose_table import PoseTableError
 from pipeline.progress_line import Tally, shown
+from pipeline.scratch import scratch
 from pipeline.storage import Storage, StorageError
 
 PAGE = "index.html"
@@ -71,9 +70,9 @@ def _picture(source: PoseSource, row: dict[str, Any], storage: Storage, name: st
         storage.write(f"{name}.png", _encoded(drawn, "PNG"))
         if overlays:
             overlay, tally = f"{name}.mp4", Tally(f"frames of {name}.mp4", len(video.pts_s))
-            with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder, shown(tally.line):
-                write_overlay(file, video, Path(folder) / overlay, tally.count)
-                storage.put(Path(folder) / overlay, overlay)
+            with scratch() as folder, shown(tally.line):
+                write_overlay(file, video, folder / overlay, tally.count)
+                storage.put(folder / overlay, overlay)
     return Picture(_encoded(drawn, "JPEG"), row["uri"], trouble, overlay)
 
 

@@ -18,7 +18,6 @@ import hashlib
 import io
 import json
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ import pyarrow.parquet as pq
 from pipeline.buckets import NAME, divide
 from pipeline.pose_files import PoseFile, PoseFileWriter, contents_table
 from pipeline.progress_line import counted
+from pipeline.scratch import scratch
 from pipeline.storage import Storage, StorageError
 from pipeline.summary import SCHEMA as SUMMARY
 from pipeline.threads import ahead, in_threads
@@ -171,11 +171,11 @@ def build(storage: Storage, bucket: Bucket) -> None:
         return video, storage.read(video.file) if small else None
 
     with (
-        tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder,
+        scratch() as folder,
         ExitStack() as tables,
         closing(ahead(fetch, bucket.videos)) as fetching,
     ):
-        path = Path(folder) / "table.parquet"
+        path = folder / "table.parquet"
         writer = PoseFileWriter(str(path))
         contents = []
         opened: dict[str, PoseFile] = {}
@@ -243,8 +243,8 @@ def clear_parts(storage: Storage, published: Iterable[str]) -> None:
 
 
 def _write_videos(storage: Storage, tables: Sequence[str]) -> None:
-    with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder:
-        path = Path(folder) / VIDEOS
+    with scratch() as folder:
+        path = folder / VIDEOS
         with pq.ParquetWriter(path, SUMMARY, compression="zstd") as writer:
             for name in tables:
                 with storage.open(name) as file:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from model.keypoints import PersonPose, PoseSequence
 from pipeline.inputs import InputError, InputFile, local_copy
 from pipeline.pose_table import VERSION, VideoPoses, read_pose_table, write_pose_table
 from pipeline.sampling import sample_indices
+from pipeline.scratch import scratch
 from pipeline.storage import Storage
 from pipeline.video import Frame, VideoError, read_frames
 
@@ -51,8 +51,8 @@ def driving_poses(
         with local_copy(driving.uri) as path:
             return at_rate(read_pose_table(path), fps)
     name = table_name(driving, fps, estimator)
-    with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder:
-        table = Path(folder) / "poses.parquet"
+    with scratch() as folder:
+        table = folder / "poses.parquet"
         if storage.exists(name):
             storage.get(name, table)
             return read_pose_table(table)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from model.artifacts import is_local
+from pipeline.scratch import scratch
 from pipeline.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -116,8 +116,8 @@ def _local(storage: Storage, name: str) -> Iterator[Path]:
     if is_local(storage.uri):
         yield Path(storage.path(name))
         return
-    with tempfile.TemporaryDirectory(prefix="mimicmotion-") as folder:
-        target = Path(folder) / "state.pt"
+    with scratch() as folder:
+        target = folder / "state.pt"
         storage.get(name, target)
         yield target
 
