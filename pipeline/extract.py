@@ -9,6 +9,7 @@ import math
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import ray
@@ -17,9 +18,11 @@ from ray.exceptions import RayActorError
 from cluster.own_node import own_node
 from pipeline.extraction import Request, Resolved, final_videos, fingerprint, split
 from pipeline.extraction_stage import Deferred, ExtractPoses, Finished, Ledger
+from pipeline.inputs import InputMissing, info_at
 from pipeline.listing import COLUMNS, Listing, Video, list_videos
-from pipeline.pose_store import Bucket, State, build, clear_parts, finish_publishing, publish, read_state
+from pipeline.pose_store import Bucket, Kept, State, build, clear_parts, finish_publishing, publish, read_state
 from pipeline.progress import EXTRACTION, Display
+from pipeline.progress_line import counted
 from pipeline.quarantine import NAME as QUARANTINE
 from pipeline.quarantine import Quarantined
 from pipeline.quarantine import to_parquet as quarantine_to_parquet
@@ -27,6 +30,7 @@ from pipeline.ray_data import as_they_end, configure, connect, pool
 from pipeline.resources import PoseResources
 from pipeline.storage import Storage
 from pipeline.tasks import pack, unpack
+from pipeline.threads import attempt
 
 log = logging.getLogger(__name__)
 
@@ -111,13 +115,30 @@ def run(request: Request) -> Outcome:
                     resolved.finished[result.uri] = result.version, result.video_id
                     outcome.done.append(result)
         state = read_state(storage)
-        final = final_videos(resolved, state, planned.wanted)
+        final = _without_gone(final_videos(resolved, state, planned.wanted), {*resolved.finished, *resolved.failed})
         outcome.videos = len(final)
         outcome.tables = publish(storage, state, final, request.table_bytes, _build_all, claim.check)
         outcome.failed = sorted(resolved.failed.values(), key=lambda entry: entry.line)
         storage.write(QUARANTINE, quarantine_to_parquet(outcome.failed, COLUMNS[:1]))
         clear_parts(storage, [video.video_id for video in final])
         return outcome
+
+
+def _without_gone(final: list[Kept], listed: set[str]) -> list[Kept]:
+    """Names that lead nowhere any more give way where the same contents have others: videos are moved."""
+    doubtful = {uri for video in final if len(video.sources) > 1 for uri, _ in video.sources} - listed
+    ordered = sorted(doubtful)
+
+    def is_gone(uri: str) -> bool:
+        return isinstance(attempt(lambda: info_at(uri, "video", patient=False)), InputMissing)
+
+    gone = set(compress(ordered, counted(is_gone, ordered, "earlier names looked up"))) if ordered else set()
+    left = {
+        video.video_id: tuple(source for source in video.sources if source[0] not in gone)
+        for video in final
+        if any(uri in gone for uri, _ in video.sources)
+    }
+    return [dataclasses.replace(video, sources=left.get(video.video_id) or video.sources) for video in final]
 
 
 def _extract(request: Request, planned: Plan, state: State, storage: Storage) -> Iterator[Finished | Quarantined]:

@@ -161,25 +161,41 @@ def _make(request: Request, tasks: Sequence[Task], storage: Storage) -> Iterator
     board = f"mimicmotion-progress-{uuid.uuid4().hex}"
     handle: Any = ray.remote(ProgressBoard).options(name=board, num_cpus=0, scheduling_strategy=own_node()).remote()
     unfinished = {task.row.id: task for task in tasks}
-    dataset, coordinator = _dataset(request, tasks, storage, board)
-    with Display(handle, len(tasks)).shown() as display, _ended(coordinator):
-        # Without a batch size and prefetching each row is seen when it is finished, not when the next one is.
-        for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
-            (outcome,) = map(unpack, batch["packed"])
-            row_id = outcome.id if isinstance(outcome, Quarantined) else outcome["id"]
-            if isinstance(outcome, Quarantined) and outcome.stage == "model":
-                raise ModelUnusable(outcome.message)
-            del unfinished[row_id]
-            failed = isinstance(outcome, Quarantined)
-            display.count(failed)
-            log.info("%s: %s", row_id, outcome.message if isinstance(outcome, Quarantined) else "made")
-            yield outcome
+    groups: dict[tuple[str, float], list[Task]] = defaultdict(list)
+    for task in tasks:
+        groups[task.driving.sha256, task.row.settings.fps].append(task)
+    together = list(groups.values())
+    with Display(handle, len(tasks)).shown() as display:
+        while together:
+            for outcome in _pass(request, together, storage, board):
+                row_id = outcome.id if isinstance(outcome, Quarantined) else outcome["id"]
+                del unfinished[row_id]
+                failed = isinstance(outcome, Quarantined)
+                display.count(failed)
+                log.info("%s: %s", row_id, outcome.message if isinstance(outcome, Quarantined) else "made")
+                yield outcome
+            # A picture that kills its worker takes with it whatever else is driven by the same video.
+            together = [[task] for group in together if len(group) > 1 for task in group if task.row.id in unfinished]
     for task in unfinished.values():
         error = RuntimeError(
             f"{task.row.id}: its worker died whenever it was tried, of a crash in native code or for want of memory; "
             "Ray's logs say which"
         )
         yield Quarantined.of(error, "worker", task.row.id, task.row.line, task.row.row, attempts=_DEATHS)
+
+
+def _pass(
+    request: Request, groups: Sequence[Sequence[Task]], storage: Storage, board: str
+) -> Iterator[dict[str, Any] | Quarantined]:
+    """The outcomes of those rows that come to an end, group by group: the poses of one driving video serve them all."""
+    dataset, coordinator = _dataset(request, groups, storage, board)
+    with _ended(coordinator):
+        # Without a batch size and prefetching each row is seen when it is finished, not when the next one is.
+        for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
+            (outcome,) = map(unpack, batch["packed"])
+            if isinstance(outcome, Quarantined) and outcome.stage == "model":
+                raise ModelUnusable(outcome.message)
+            yield outcome
 
 
 @contextmanager
@@ -192,7 +208,7 @@ def _ended(coordinator: Any) -> Iterator[None]:
 
 
 def _dataset(
-    request: Request, tasks: Sequence[Task], storage: Storage, board: str
+    request: Request, groups: Sequence[Sequence[Task]], storage: Storage, board: str
 ) -> tuple[ray.data.Dataset, ray.actor.ActorHandle]:
     """The rows' outcomes, and the coordinator of the workers that make them."""
     # Here and not above: a run with nothing to make need not wait for them.
@@ -200,22 +216,19 @@ def _dataset(
     from pipeline.pose_stage import EstimatePoses
 
     configure()
-    groups: dict[tuple[str, float], list[Task]] = defaultdict(list)
-    for task in tasks:
-        groups[task.driving.sha256, task.row.settings.fps].append(task)
     resources = Resources.of(
         request.model.device,
         request.estimator.name,
         request.workers,
         request.workers_per_gpu,
         request.threads,
-        len(tasks),
+        sum(map(len, groups)),
         len(groups),
     )
     coordinator = create(partial(request.model.engine, request.threads), resources.workers)
     mortal: dict[str, Any] = {"max_restarts": -1, "max_task_retries": _DEATHS - 1}
     dataset: ray.data.Dataset = ray.data.from_items(
-        [pack(group) for group in groups.values()], override_num_blocks=len(groups)
+        [pack(list(group)) for group in groups], override_num_blocks=len(groups)
     )
     dataset = dataset.map_batches(
         EstimatePoses,

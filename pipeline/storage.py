@@ -58,9 +58,10 @@ class Storage:
         if not self._local:
             self._ask_to_write(name, lambda: self._filesystem.pipe_file(self._at(name), contents))
             return
-        part = self._part()
-        part.write_bytes(contents)
-        self._publish(part, name)
+        with self._writing(name):
+            part = self._part()
+            part.write_bytes(contents)
+            self._publish(part, name)
 
     def check_writable(self) -> None:
         """See, before long work, that files can be written here. Leaves none. Raises ``StorageError``."""
@@ -68,10 +69,8 @@ class Storage:
         try:
             self.write(name, b"")
             self.remove(name)
-        except StorageError:
-            raise
-        except Exception as error:  # every store has exceptions of its own
-            raise _refused(f"output {self.uri}", "written", error) from error
+        except StorageError as refused:
+            raise _refused(f"output {self.uri}", "written", refused.__cause__ or refused) from refused
 
     def create(self, name: str, contents: bytes) -> None:
         """Publish a file that is not there yet. Raises ``FileExistsError`` when it is.
@@ -88,9 +87,10 @@ class Storage:
         if not self._local:
             self._ask_to_write(name, lambda: self._filesystem.put_file(str(source), self._at(name)))
             return
-        part = self._part()
-        shutil.copyfile(source, part)
-        self._publish(part, name)
+        with self._writing(name):
+            part = self._part()
+            shutil.copyfile(source, part)
+            self._publish(part, name)
 
     def get(self, name: str, target: Path) -> None:
         """Copy a file here."""
@@ -155,6 +155,13 @@ class Storage:
         except Exception as error:  # every store has exceptions of its own
             raise _refused(self.path(name), "written", error) from error
 
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _refused(self.path(name), "written", error) from error
+
     def _at(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
 
@@ -202,5 +209,5 @@ class Storage:
                 shutil.rmtree(Path(self._root) / _INCOMING, ignore_errors=True)
 
 
-def _refused(what: str, done: str, error: Exception) -> StorageError:
+def _refused(what: str, done: str, error: BaseException) -> StorageError:
     return StorageError(f"{what} cannot be {done} ({type(error).__name__}: {error})")

@@ -273,14 +273,14 @@ def test_a_row_whose_worker_dies_is_tried_once_more_and_then_quarantined(inputs,
     rows = [{"id": "one", "reference": "one.png", "driving": "dance.mp4"}]
     catalog, output = write_catalog(inputs / "catalog.csv", rows), tmp_path / "out"
     # A worker that is at a row has a folder for its video.
-    old = set(Path(tempfile.gettempdir()).glob("mimicmotion-*/.video.mp4-*"))
+    old = set(Path(tempfile.gettempdir()).glob("mimicmotion-scratch-*/*/.video.mp4-*"))
     killed = 0
     stop = threading.Event()
 
     def kill() -> None:
         nonlocal killed
         while killed < deaths and not stop.wait(0.02):
-            new = set(Path(tempfile.gettempdir()).glob("mimicmotion-*/.video.mp4-*")) - old
+            new = set(Path(tempfile.gettempdir()).glob("mimicmotion-scratch-*/*/.video.mp4-*")) - old
             if new:
                 old.update(new)
                 for process in ray_workers("AnimateRows"):

@@ -84,6 +84,15 @@ def test_what_a_store_refuses_in_its_own_words_is_a_storage_error_that_names_the
         asked()
 
 
+def test_a_disk_that_does_not_take_a_file_is_named_with_it(tmp_path):
+    storage = Storage(str(tmp_path / "out"))
+    storage.write("a/b", b"1")
+    (tmp_path / "local").write_bytes(b"video")
+    for write in (lambda: storage.write("a", b"1"), lambda: storage.put(tmp_path / "local", "a")):
+        with pytest.raises(StorageError, match=r"out/a cannot be written \(IsADirectoryError"):
+            write()
+
+
 def test_whether_a_folder_can_be_written_is_known_beforehand_and_leaves_no_file(storage, monkeypatch, tmp_path):
     storage.write("a", b"1")
     storage.check_writable()
