@@ -139,10 +139,13 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(path):
-            raise CheckpointError(f"{path}: refused, it holds more than tensors ({error})") from error
+            raise CheckpointError(
+                f"{path}: refused, it holds more than tensors; have it saved as safetensors"
+            ) from error
         raise CheckpointError(f"{path}: cannot be read as weights; it is no file that torch.save wrote") from error
     except Exception as error:  # a broken file makes PyTorch's readers raise whatever they run into
-        raise CheckpointError(f"{path}: cannot be read as weights ({type(error).__name__}: {error})") from error
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path}: cannot be read as weights ({type(error).__name__}: {reason})") from error
     flat = isinstance(tensors, dict) and all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in tensors.items()
     )
@@ -154,7 +157,8 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 def load_strict(network: nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> None:
     """Put ``tensors`` into ``network`` (built on the meta device), or say which do not fit.
 
-    Raises ``CheckpointError`` naming ``source`` and the missing, surplus and misshapen tensors.
+    Raises ``CheckpointError`` naming ``source`` and the tensors that are missing, surplus, misshapen or of whole
+    numbers.
     """
     expected = network.state_dict()
     # An old transformers wrote this buffer, a plain arange, into every CLIP file.
@@ -171,6 +175,13 @@ def load_strict(network: nn.Module, tensors: Mapping[str, torch.Tensor], source:
     ]
     if misshapen:
         faults.append(f"misshapen {_named(misshapen)}")
+    whole = [
+        f"{name} is {str(tensors[name].dtype).removeprefix('torch.')}"
+        for name, tensor in expected.items()
+        if name in tensors and tensor.is_floating_point() and not tensors[name].is_floating_point()
+    ]
+    if whole:
+        faults.append(f"not of floating point: {_named(whole)}")
     if faults:
         raise CheckpointError(f"{source}: {'; '.join(faults)}")
     network.load_state_dict(tensors, assign=True)

@@ -80,9 +80,12 @@ def read_catalog(uri: str, defaults: VideoSettings) -> tuple[list[CatalogRow], l
         try:
             if isinstance(row, RowError):
                 raise row
-            # A table of numbered rows means their numbers.
-            if isinstance(row.get("id"), int) and not isinstance(row["id"], bool):
-                row["id"] = str(row["id"])
+            # A table of numbered rows means their numbers. One with a gap has them as 1.0, 2.0 and so on.
+            number = row.get("id")
+            if isinstance(number, float) and number.is_integer():
+                number = int(number)
+            if isinstance(number, int) and not isinstance(number, bool):
+                row["id"] = str(number)
             # Where a row is kept, in a record or in the quarantine, its paths must still lead somewhere.
             row.update(
                 (name, resolve(row[name].strip(), uri)) for name in ("reference", "driving") if is_text(row, name)

@@ -14,6 +14,7 @@ from model.estimators.selection import EstimatorChoice
 from pipeline.listing import Listing, Video
 from pipeline.pose_store import Kept, Source, State, source_key
 from pipeline.quarantine import Quarantined
+from pipeline.storage import StorageError
 
 SCHEMA = 3
 """Raise it when the same request would give other rows: every video is then done anew."""
@@ -111,7 +112,7 @@ def final_videos(resolved: Resolved, state: State, wanted: Callable[[str], str])
 
     Stays: what this run's list does not name, and what is as it was. Goes: a listed video whose contents or settings
     are no longer those of its rows, done anew or not. What could not be read this time, for all that is known, has not
-    changed.
+    changed. Raises ``StorageError`` where what is finished is not there.
     """
     listed = {*resolved.finished, *resolved.failed}
     read = {uri for uri in listed if uri not in resolved.failed or resolved.failed[uri].stage not in _UNREAD}
@@ -129,6 +130,8 @@ def final_videos(resolved: Resolved, state: State, wanted: Callable[[str], str])
     for video_id, places in sources.items():
         current = video_id in done or video_id not in stale
         kept = state.finished(video_id, wanted(video_id)) if video_id in done else state.videos.get(video_id)
+        if video_id in done and kept is None:
+            raise StorageError(f"the poses of {min(places)[0]} were written and are no longer there; run again")
         if places and current and kept is not None:
             final.append(dataclasses.replace(kept, sources=tuple(sorted(places))))
     return final

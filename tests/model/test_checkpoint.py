@@ -86,6 +86,7 @@ def test_an_unknown_dtype_is_named(files):
         ("pth", {"pose_net__extra": torch.zeros(2)}, r"pose_net\.\*.*surplus extra"),
         ("pth", {"vae__extra": torch.zeros(2)}, r"surplus vae\.extra.*expected tensors under unet\. and pose_net\."),
         ("pth", {"unet__conv_in__bias": torch.zeros(31)}, r"misshapen conv_in\.bias is \(31,\), expected \(32,\)"),
+        ("pth", {"pose_net__scale": torch.ones(1, dtype=torch.int8)}, r"not of floating point: scale is int8"),
         ("safetensors", {"pose_net__scale": torch.zeros(())}, r"misshapen scale is \(\), expected \(1,\)"),
     ],
 )
@@ -140,6 +141,8 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path):
     with pytest.raises(CheckpointError, match="refused") as caught:
         read_tensors(path)
     assert str(path) in str(caught.value)
+    # PyTorch's own message says how it would be run.
+    assert "weights_only" not in str(caught.value)
     assert not made.exists()
     torch.load(path, weights_only=False)
     assert made.exists(), "the trap is not one"

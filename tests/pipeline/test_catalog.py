@@ -44,7 +44,8 @@ def test_a_number_is_an_id_in_every_format(tmp_path):
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "c.parquet")
     (tmp_path / "c.jsonl").write_text(json.dumps(row))
     (tmp_path / "c.csv").write_text("id,reference,driving\n17,r.png,d.mp4\n")
-    for name in ("c.parquet", "c.jsonl", "c.csv"):
+    pq.write_table(pa.Table.from_pylist([{**row, "id": 17.0}]), tmp_path / "gap.parquet")
+    for name in ("c.parquet", "c.jsonl", "c.csv", "gap.parquet"):
         assert [found.id for found in read_catalog(str(tmp_path / name), DEFAULTS)[0]] == ["17"]
 
 

@@ -6,6 +6,7 @@ from pipeline.extraction import Resolved, Sampling, final_videos, fingerprint, s
 from pipeline.listing import Listing, Video
 from pipeline.pose_store import Kept, State, source_key
 from pipeline.quarantine import Quarantined
+from pipeline.storage import StorageError
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 
@@ -100,3 +101,8 @@ def test_everything_that_decides_rows_is_in_the_fingerprint():
 def test_a_setting_that_cannot_be_is_named(settings, reason):
     with pytest.raises(ValueError, match=reason):
         Sampling(**settings)
+
+
+def test_what_was_finished_and_is_not_there_is_never_left_out_in_silence():
+    with pytest.raises(StorageError, match="the poses of u were written and are no longer there"):
+        final(Resolved({"u": ("1", A)}), State())
