@@ -8,7 +8,7 @@ import typing
 from typing import Any
 
 OK, FAILED, WRONG_REQUEST, SOME_QUARANTINED = 0, 1, 2, 3
-"""How a job ends: all is made, the request cannot be fulfilled, some rows are in the quarantine."""
+"""How a job ends: all is made, Ray was lost, the request cannot be fulfilled, some rows are in the quarantine."""
 
 
 def option(default: Any, meaning: str, metavar: str | None = None) -> Any:

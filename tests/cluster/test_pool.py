@@ -97,3 +97,36 @@ def test_workers_that_never_get_ready_end_the_wait(local_ray, monkeypatch, error
 
     asyncio.run(scenario())
     assert len(killed) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_call_that_nobody_waits_for_any_more_holds_up_no_other(workers):
+    asked: list[int] = []
+    wrong: list[Any] = []
+
+    def answer(worker: Worker) -> list[Any]:
+        asked.append(worker.number)
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return [done]
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
+        pool = Pool(make, lambda: 0, "run")
+        pool._ready = {number: Worker(number, None) for number in range(workers)}
+        first, second = (asyncio.create_task(ask(pool, answer)) for _ in range(2))
+        await asyncio.sleep(0)
+        # What it waited for is cancelled at once, that it has gone is seen in the next turn of the loop.
+        first.cancel()
+        if not workers:
+            pool._break(WorkersUnusable("none"))
+            with pytest.raises(WorkersUnusable):
+                await second
+        else:
+            await asyncio.wait_for(second, 10)
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+    asyncio.run(scenario())
+    assert asked == [0] * workers
+    assert not wrong
