@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -42,17 +42,14 @@ def read_rows(uri: str) -> tuple[list[Row], list[str]]:
     rows: list[Row]
     try:
         if suffix == "parquet":
-            names = pq.ParquetFile(io.BytesIO(contents)).schema_arrow.names
-            if twice := [name for name, count in Counter(names).items() if count > 1]:
-                raise CatalogError(f"catalog {uri} has column {', '.join(twice)} twice; rename or remove one")
+            _check_columns(uri, pq.read_schema(io.BytesIO(contents)).names)
             table = pq.read_table(io.BytesIO(contents))
             columns, rows = table.column_names, _parquet_rows(table)
         elif suffix == "csv":
             reader = csv.DictReader(io.StringIO(contents.decode("utf-8-sig"), newline=""), strict=True)
             rows = [_csv_row(number, row) for number, row in enumerate(reader, start=1)]
             columns = list(reader.fieldnames or [])
-            if twice := [name for name, count in Counter(columns).items() if count > 1]:
-                raise CatalogError(f"catalog {uri} has column {', '.join(twice)} twice; rename or remove one")
+            _check_columns(uri, columns)
         elif suffix in ("jsonl", "ndjson"):
             # Not where Python sees the end of a line: JSON may hold other separators as they are.
             lines = [line for line in contents.decode("utf-8-sig").split("\n") if line.strip()]
@@ -68,6 +65,11 @@ def read_rows(uri: str) -> tuple[list[Row], list[str]]:
     if not rows:
         raise CatalogError(f"catalog {uri} has no rows")
     return rows, columns
+
+
+def _check_columns(uri: str, names: Sequence[str]) -> None:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise CatalogError(f"catalog {uri} has column {', '.join(twice)} twice; rename or remove one")
 
 
 # What to_pylist raises of a date that Python does not know, or bytes that are no text.

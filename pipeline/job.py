@@ -80,6 +80,7 @@ def plan(request: Request, storage: Storage) -> Plan:
     """
     rows, failed = read_catalog(request.catalog, request.settings)
     weights = _weights_digest(request.model)
+    # Those who need it are actors: what they raise when they are made reaches nobody but Ray.
     latent_grid(weights_of(request.model.model, request.model.checkpoint)[0])
     estimator = request.estimator.identity()
     result = Plan(failed=failed)
