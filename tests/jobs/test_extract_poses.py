@@ -112,9 +112,9 @@ def test_only_what_changed_is_done_again_and_old_rows_go(clips, tmp_path, capsys
     assert extract(clips, output, "--fps", "5", *toy) == SOME_QUARANTINED
     assert "2 done (0 truncated, 1 of known contents)" in capsys.readouterr().out
     second = summaries(output)
-    # A name that is no longer listed may be in another folder's list: what was there stays.
-    assert sorted(second.index) == ["dance.mp4", "mirrored.mp4"]
-    assert second.loc["dance.mp4", "fingerprint"] == first.loc["dance.mp4", "fingerprint"]
+    # What is known by a name that leads nowhere any more is now known by the one that does.
+    assert sorted(second.index) == ["mirrored.mp4", "renamed.mp4"]
+    assert second.loc["renamed.mp4", "fingerprint"] == first.loc["dance.mp4", "fingerprint"]
     assert second.loc["mirrored.mp4", "video_id"] != first.loc["mirrored.mp4", "video_id"]
     assert set(pd.read_parquet(output / "poses")["video_id"]) == set(second["video_id"])
 
