@@ -166,7 +166,7 @@ class ExtractPoses:
                 return Deferred(video.uri)
             if not video.version:
                 video = dataclasses.replace(video, version=version_at(video.uri, "video"))
-            with local_copy(video.uri) as path, unchanged(path, video.uri):
+            with local_copy(video.uri, video.size_bytes or None) as path, unchanged(path, video.uri):
                 video_id = _digest(path, video.uri)
                 mark = fingerprint(video_id, self._estimator, self._request.sampling)
                 owner: str | None = ray.get(self._ledger.claim.remote(mark, video.uri))

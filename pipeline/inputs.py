@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fsspec.callbacks import Callback
 from fsspec.implementations.local import LocalFileSystem
 
 from model.artifacts import ArtifactError, file_name, open_filesystem, sha256, version_of
@@ -122,10 +123,11 @@ def _reading(uri: str, kind: str) -> Iterator[None]:
 
 
 @contextmanager
-def local_copy(uri: str) -> Iterator[Path]:
+def local_copy(uri: str, size: int | None = None) -> Iterator[Path]:
     """A local path with the file's contents: its own if it is local, otherwise a copy that goes when the block ends.
 
-    Raises ``InputError`` when it cannot be fetched, ``InputOutage`` where its store does not answer.
+    Raises ``InputError`` when it cannot be fetched, or is longer than the ``size`` that its store has said (at most
+    what is allowed), ``InputOutage`` where its store does not answer.
     """
     filesystem, path = open_filesystem(uri)
     if isinstance(filesystem, LocalFileSystem):
@@ -133,19 +135,47 @@ def local_copy(uri: str) -> Iterator[Path]:
         return
     with scratch() as folder:
         target = folder / (file_name(path) or "input")
-        _fetch(uri, target)
+        _fetch(uri, target, size)
         yield target
 
 
-def _fetch(uri: str, target: Path) -> None:
+class _TooLong(Exception):
+    """More has come than was said."""
+
+
+class _AtMost(Callback):
+    """Ends a transfer that brings more bytes: a server may go on until the disk is full."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def relative_update(self, inc: int = 1) -> None:
+        super().relative_update(inc)
+        if self.value > self._most:
+            raise _TooLong
+
+
+def _fetch(uri: str, target: Path, size: int | None = None) -> None:
     filesystem, path = open_filesystem(uri)
+    most = size or max(MAX_BYTES.values())
+
+    def fetched() -> bool:
+        try:
+            filesystem.get_file(path, str(target), callback=_AtMost(most))
+        except _TooLong:
+            return False
+        return True
+
     try:
-        patiently(lambda: filesystem.get_file(path, str(target)), f"fetching {uri}")
+        whole = patiently(fetched, f"fetching {uri}")
     except Exception as error:  # every store has exceptions of its own
         if isinstance(error, FileNotFoundError) and is_final(error):
             raise InputError(f"{uri} cannot be fetched: it is no longer there") from error
         failure = InputError if is_final(error) else InputOutage
         raise failure(f"{uri} cannot be fetched ({type(error).__name__}: {error})") from error
+    if not whole:
+        raise InputError(f"{uri} has more than the {most:,} bytes that it was to have; run again when it is complete")
 
 
 @contextmanager

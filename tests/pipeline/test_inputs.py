@@ -54,6 +54,10 @@ def test_a_local_file_is_used_in_place_and_a_remote_one_goes_again(tmp_path):
         assert path.name == "a.mp4"
         assert path.read_bytes() == b"video"
     assert not path.exists()
+    with local_copy("memory://in/a.mp4", 5) as path:
+        assert path.read_bytes() == b"video"
+    with pytest.raises(InputError, match="more than the 4 bytes"), local_copy("memory://in/a.mp4", 4):
+        pass
     with pytest.raises(InputError, match="cannot be fetched"), local_copy("memory://in/none.mp4"):
         pass
 
@@ -89,7 +93,9 @@ def put(content: bytes) -> tuple[str, str]:
 
 def count_fetched(monkeypatch):
     fetched, get_file = [], MemoryFileSystem.get_file
-    monkeypatch.setattr(MemoryFileSystem, "get_file", lambda *given: fetched.append(given) or get_file(*given))
+    monkeypatch.setattr(
+        MemoryFileSystem, "get_file", lambda *given, **how: fetched.append(given) or get_file(*given, **how)
+    )
     return fetched
 
 
