@@ -236,10 +236,9 @@ class Pool:
         of several such sets, if there is one. Whether there was a call.
         """
         for video, calls in self._waiting.items():
+            wanted = (call for numbers in preferring for call in calls if numbers is None or call.prefer in numbers)
             # Who waited for one may have gone, which is seen here before it is withdrawn.
-            waiting = [call for call in calls if not call.place.done()]
-            wanted = (call for numbers in preferring for call in waiting if numbers is None or call.prefer in numbers)
-            call = next(wanted, None)
+            call = next((call for call in wanted if not call.place.done()), None)
             if call is not None:
                 calls.remove(call)
                 self._waiting.move_to_end(video)

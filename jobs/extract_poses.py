@@ -103,15 +103,18 @@ def summary(outcome: Outcome, output: str) -> str:
     return "\n".join(lines)
 
 
+def _first(rows: Sequence[tuple[str, str]], would: str) -> list[tuple[str, str]]:
+    more = len(rows) - _SHOWN
+    return [*rows[:_SHOWN], *([(f"... and {more} more", would)] if more > 0 else [])]
+
+
 def describe(planned: Plan) -> str:
     """What a run would do. Contents are not read, so a copy of a finished video counts as one to be done."""
-    rows = [(video.uri, "do") for video in planned.todo[:_SHOWN]]
-    if len(planned.todo) > _SHOWN:
-        rows.append((f"... and {len(planned.todo) - _SHOWN} more", "do"))
-    failed = list(planned.resolved.failed.values())
-    rows += [(entry.id or f"row {entry.line}", f"quarantine: {entry.message}") for entry in failed[:_SHOWN]]
-    if len(failed) > _SHOWN:
-        rows.append((f"... and {len(failed) - _SHOWN} more", "quarantine"))
+    todo = [(video.uri, "do") for video in planned.todo]
+    failed = [
+        (entry.id or f"row {entry.line}", f"quarantine: {entry.message}") for entry in planned.resolved.failed.values()
+    ]
+    rows = [*_first(todo, "do"), *_first(failed, "quarantine")]
     counts = (
         f"{len(planned.todo)} to do, {len(planned.resolved.finished)} done already, "
         f"{len(planned.resolved.failed)} cannot be, {planned.listing.left_out} files left out by their names"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,17 +60,20 @@ def load_state(storage: Storage, fingerprint: str) -> dict[str, Any] | None:
     _check(storage, latest.get("fingerprint", fingerprint), fingerprint)
     last = _name(latest["step"])
     before = sorted(name for name in storage.sizes("state") if name.endswith(".pt") and name < last)
-    for name, older in zip([last, *reversed(before)], [*reversed(before), None], strict=True):
-        try:
-            state = _load(storage, name)
-        except RunStateError as error:
-            if older is None:
-                raise RunStateError(f"{error}; remove {storage.path('state')} to begin anew") from error
-            log.warning("%s: going on from %s", error, older)
-            continue
-        _check(storage, state["fingerprint"], fingerprint)
-        return state
-    raise AssertionError("the last of them is returned or raised")
+    state = _first_whole(storage, [last, *reversed(before)])
+    _check(storage, state["fingerprint"], fingerprint)
+    return state
+
+
+def _first_whole(storage: Storage, names: Sequence[str]) -> dict[str, Any]:
+    name, *others = names
+    try:
+        return _load(storage, name)
+    except RunStateError as error:
+        if not others:
+            raise RunStateError(f"{error}; remove {storage.path('state')} to begin anew") from error
+        log.warning("%s: going on from %s", error, others[0])
+    return _first_whole(storage, others)
 
 
 def _latest(storage: Storage) -> dict[str, Any] | None:
